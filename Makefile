@@ -1,0 +1,53 @@
+# make conformance   install, prove the golden vectors, judge torch, jax, scipy and numpy; fails on any surprise
+# make test          lint, type check, tests
+# Both keep their environment in .venv and need python3 (3.11 or later) and nothing else; PYTHON=... names another one.
+
+PYTHON ?= python3
+BACKENDS ?= torch jax scipy numpy
+RESULTS ?= build/results.jsonl
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# The versions that the project is tested with, for what it needs and for its build.
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
+
+.DEFAULT_GOAL := conformance
+.PHONY: conformance test lint generate clean
+.DELETE_ON_ERROR:
+
+conformance: .venv/conformance.stamp
+	$(BIN)/lossref generate --check
+	@mkdir -p $(dir $(RESULTS))
+	$(BIN)/lossref run $(BACKENDS) --json $(RESULTS)
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Writes vectors/ anew: only after a change that is meant to change them.
+generate: .venv/conformance.stamp
+	$(BIN)/lossref generate
+
+clean:
+	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find conformance refimpl tests vectors -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is as old as its last installation, so that only a change of what is asked for installs again.
+.venv/conformance.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --editable '.[torch,jax]'
+	@touch $@
+
+.venv/test.stamp: pyproject.toml constraints.txt .venv/conformance.stamp
+	$(PIP) install --editable '.[torch,jax,test,lint]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'lossref needs Python 3.11 or later: name one with make PYTHON=python3.12' >&2; exit 1; }
+	$(PYTHON) -m venv .venv

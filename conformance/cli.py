@@ -1,0 +1,321 @@
+"""The command line: arguments, exit status, and sentences on what went wrong.
+
+Whatever is heavy is imported by the command that needs it, so that `lossref --help` answers at once.
+Exit status: 0 all as promised or as expected; 1 something fell short, or an expectation no longer holds; 2 wrong usage or
+bad input; 3 a backend isn't installed or the suite could not run; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from conformance.vectors import Vector
+    from refimpl.operation import Clause
+
+FINE, SHORT, BAD, UNABLE, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class UsageError(Exception):
+    """The arguments can't be what was meant; the message says why and what to write."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit status. Without `arguments`, those of the process."""
+    if arguments is None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave no worker behind, however we are stopped
+    given = parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = given.command
+    try:
+        return command(given)
+    except KeyboardInterrupt:
+        sys.stderr.write("lossref: interrupted\n")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FINE
+    except Exception as error:
+        status = _status(error)
+        if status is None:
+            raise
+        sys.stderr.write(f"lossref: {error}\n")
+        return status
+
+
+def _status(error: Exception) -> int | None:
+    """The exit status of an error that its own message explains; None for a defect of ours."""
+    from conformance.expected import ExpectedError
+    from conformance.report.jsonlines import ReportError
+    from conformance.runner import BackendError, UnknownBackend
+    from conformance.vectors import VectorError
+    from refimpl.operation import InvalidInput
+
+    if isinstance(error, BackendError):
+        return UNABLE
+    explained = (UsageError, UnknownBackend, VectorError, ExpectedError, ReportError, InvalidInput)
+    return BAD if isinstance(error, explained) else None
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command and its arguments."""
+    top = argparse.ArgumentParser(prog="lossref", description="The reference for classification losses, and its conformance suite.")
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="judge backends", description="Ask backends for their answers and judge them.")
+    run.set_defaults(command=_run)
+    run.add_argument("backends", nargs="+", metavar="BACKEND", help="torch, jax, scipy, numpy, ... (see `lossref backends`)")
+    run.add_argument("--operation", metavar="O", help="only this operation")
+    run.add_argument("--dtype", metavar="D", help="only this dtype")
+    run.add_argument("--case", metavar="GLOB", action="append", help="only the cases that match (may be repeated)")
+    run.add_argument("--json", metavar="F", type=Path, help="write the results as JSON lines")
+    run.add_argument("--expect", metavar="F", type=Path, help="known deviations, instead of those that come with the package")
+    run.add_argument("--write-expect", metavar="F", type=Path, help="draft a file of known deviations from what failed")
+    run.add_argument("--jobs", metavar="N", type=_count, default=1, help="backends that run at the same time (default 1)")
+    run.add_argument("--timeout", metavar="S", type=_seconds, help="seconds that a case may take (default: by its size)")
+
+    generate = commands.add_parser("generate", help="make the golden vectors", description="Make the golden vectors, each proven twice.")
+    generate.set_defaults(command=_generate)
+    generate.add_argument("--out", metavar="DIR", type=Path, help="the folder (default: that of the package)")
+    generate.add_argument("--operation", metavar="O", help="only this operation")
+    generate.add_argument("--check", action="store_true", help="write nothing; compare with what is there, byte for byte")
+
+    vectors = commands.add_parser("vectors", help="check or list the golden vectors")
+    vectors.set_defaults(command=_vectors)
+    vectors.add_argument("action", choices=("lint", "list"), help="lint: verify the seal and every vector; list: their ids")
+
+    show = commands.add_parser("show", help="show a case and what is expected of it")
+    show.set_defaults(command=_show)
+    show.add_argument("case", metavar="CASE", help="its id, like kl_div/edges/... (see `lossref vectors list`)")
+    show.add_argument("--backend", metavar="B", help="also ask this backend, and judge its answer")
+
+    known = commands.add_parser("backends", help="the known backends, and which are installed")
+    known.set_defaults(command=_backends)
+
+    spec = commands.add_parser("spec", help="the clauses of the specification")
+    spec.set_defaults(command=_spec)
+    spec.add_argument("clause", nargs="?", metavar="CLAUSE", help="a clause, its prefix, or an operation")
+    return top
+
+
+class _Version(argparse.Action):
+    """Prints the installed version; its metadata is read only when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        _say(f"lossref {version('lossref')}")
+        parser.exit()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; write a whole number from 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write a positive number of seconds")
+    return seconds
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _run(given: argparse.Namespace) -> int:
+    from conformance import expected, vectors
+    from conformance.draft import draft
+    from conformance.report import jsonlines, terminal
+    from conformance.runner import Run, modules
+
+    backends = modules(list(dict.fromkeys(given.backends)))
+    for option, path in (("--expect", given.expect), ("--write-expect", given.write_expect)):
+        if path is not None and len(backends) > 1:
+            raise UsageError(f"{option} is about one backend, and {len(backends)} are named; run each on its own")
+    chosen = select(given.operation, given.dtype, given.case)
+    known = {name: expected.packaged(name) if given.expect is None else expected.read(given.expect) for name in backends}
+    if given.operation is None:
+        everything = chosen if given.case is None and given.dtype is None else vectors.read()
+        for expectations in filter(None, known.values()):
+            expected.refuse_unknown(expectations, {vector.case.id for vector in everything})
+    for path in filter(None, (given.json, given.write_expect)):
+        _writable(path)
+    out = terminal.console(sys.stdout)
+    with Run(backends, chosen, given.jobs, given.timeout) as run, terminal.progress(out, run.total) as bar:
+        about = run.descriptions
+        results = list(terminal.follow(run.results(), bar))
+    results.sort(key=lambda result: list(backends).index(result.backend))
+    of = {name: [result for result in results if result.backend == name] for name in backends}
+    comparisons = {name: expected.compare(of[name], known[name], about[name].versions) for name in backends}
+    if given.json is not None:
+        jsonlines.write(given.json, results, about, vectors.digest())
+    if given.write_expect is not None:
+        (name,) = backends
+        given.write_expect.write_text(draft(results, about[name].versions), encoding="utf-8")
+    terminal.summary(out, comparisons, results, about)
+    return FINE if all(comparison.holds for comparison in comparisons.values()) else SHORT
+
+
+def select(operation: str | None, dtype: str | None, globs: Sequence[str] | None) -> list[Vector]:
+    """The installed vectors that the filters leave; raises where one of them names nothing."""
+    from fnmatch import fnmatchcase
+
+    from conformance import vectors
+    from refimpl.enclosure import FORMATS
+    from refimpl.operations import operation as find
+
+    if dtype is not None and dtype not in FORMATS:
+        raise UsageError(f"no dtype is named {dtype!r}; the dtypes are {', '.join(FORMATS)}")
+    found = vectors.read(operation=None if operation is None else find(operation).name)
+    for glob in globs or ():
+        if not any(fnmatchcase(vector.case.id, glob) for vector in found):
+            raise UsageError(f"no case is named {glob!r}{_similar(glob, found)}; see `lossref vectors list`")
+    chosen = [
+        vector
+        for vector in found
+        if dtype in (None, vector.case.dtype) and (not globs or any(fnmatchcase(vector.case.id, glob) for glob in globs))
+    ]
+    if not chosen:
+        raise UsageError("no case is left by these filters together; leave one of them out")
+    return chosen
+
+
+def _similar(name: str, vectors: Sequence[Vector]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, [vector.case.id for vector in vectors], n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _writable(path: Path) -> None:
+    """Empty the file now, so that a run of minutes doesn't end in an error, nor an interrupted one in an old file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    except OSError as error:
+        raise UsageError(f"{path} can't be written ({error.strerror}); name a file in a folder that you may write to") from error
+
+
+def _folder(folder: Path) -> None:
+    """Make the folder, and see whether it can be written to, before minutes are spent on what goes there."""
+    import tempfile
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"{folder} can't be written ({error.strerror}); name another folder with --out") from error
+
+
+def _generate(given: argparse.Namespace) -> int:
+    from importlib.resources import files
+
+    from conformance import vectors
+    from refimpl.operations import operation as find
+
+    if given.check:
+        if given.operation is not None:
+            raise UsageError("--check compares all operations at once; leave out --operation")
+        _say(f"the vectors are what this release generates, byte for byte: {vectors.check(given.out)}")
+        return FINE
+    name = None if given.operation is None else find(given.operation).name
+    folder = given.out if given.out is not None else Path(str(files("vectors")))
+    _folder(folder)
+    made = vectors.generate(name)
+    digest = vectors.write(made, folder)
+    _say(f"{len(made)} vectors written to {folder}: {digest}")
+    return FINE
+
+
+def _vectors(given: argparse.Namespace) -> int:
+    from conformance import vectors
+
+    found = vectors.read()
+    if given.action == "list":
+        for vector in found:
+            _say(vector.case.id)
+    else:
+        _say(f"{len(found)} vectors are well formed and as they were sealed: {vectors.digest()}")
+    return FINE
+
+
+def _show(given: argparse.Namespace) -> int:
+    from conformance.expected import FAILING
+    from conformance.report.case import describe
+    from conformance.report.message import message
+    from conformance.runner import Run, modules
+    from conformance.vectors import read
+    from refimpl.operations import operations
+
+    backends = {} if given.backend is None else modules([given.backend])
+    operation = given.case.partition("/")[0]
+    found = read(operation=operation if operation in operations() else None)
+    vector = next((vector for vector in found if vector.case.id == given.case), None)
+    if vector is None:
+        raise UsageError(f"no case is named {given.case!r}{_similar(given.case, found)}; see `lossref vectors list`")
+    _say(describe(vector))
+    if not backends:
+        return FINE
+    with Run(backends, [vector]) as run:
+        version = next(iter(run.descriptions[given.backend].versions.values()), "")
+        results = list(run.results())
+    for result in results:
+        _say("\n" + message(result.finding, given.backend, version, result.mode))
+    return SHORT if any(result.finding.verdict in FAILING for result in results) else FINE
+
+
+def _backends(given: argparse.Namespace) -> int:
+    from conformance.adapter import backends
+    from conformance.runner import BackendError, Run, modules
+
+    for name in backends():
+        try:
+            with Run(modules([name]), []) as run:
+                about = run.descriptions[name]
+        except BackendError as error:
+            _say(f"{name}: {error}")
+            continue
+        _say(f"{name}: {', '.join(f'{package} {version}' for package, version in about.versions.items())}; {', '.join(about.modes)}")
+        _say("  " + ", ".join(name + (" (composed)" if name in about.composed else "") for name in about.operations))
+    return FINE
+
+
+def _spec(given: argparse.Namespace) -> int:
+    from refimpl.operation import GENERAL
+    from refimpl.operations import operations
+
+    chapters: dict[str, tuple[Clause, ...]] = {"general": GENERAL}
+    chapters |= {name: operation.clauses for name, operation in operations().items()}
+    wanted = given.clause
+    for name, clauses in chapters.items():
+        chosen = [clause for clause in clauses if wanted in (None, name, clause.id, clause.id.rpartition("-")[0])]
+        if chosen and wanted in (None, name):
+            _say(f"{name}\n")
+        for clause in chosen:
+            _say(f"{clause.id}  {clause.level}{f'  ({clause.edge})' if clause.edge else ''}\n    {clause.statement}")
+        if chosen:
+            if wanted is not None:
+                return FINE
+            _say("")
+    if wanted is not None:
+        known = ", ".join(dict.fromkeys(clause.id.rpartition("-")[0] for clauses in chapters.values() for clause in clauses))
+        raise UsageError(f"no clause or operation is named {wanted!r}; the clauses begin with {known}")
+    return FINE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,299 @@
+"""The family of smoothed losses: `softmax_cross_entropy` and `smoothed_attention_loss` in one place.
+
+Both compare rows of logits with a smoothed target and differ in layout, in where the smoothing's mass goes, in whether the
+entropy of the target is subtracted, and in what a mean divides by. A `Setting` states those; the functions here evaluate
+it by kernel, by exact form, and by bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from flint import arb
+from numpy.typing import NDArray
+
+from refimpl import ball, reduce
+from refimpl.ball import Ball
+from refimpl.bounds import MARGIN, Float, LogSoftmax, mean_bound, sum_bound
+from refimpl.enclosure import Enclosure
+from refimpl.operation import Arithmetic, OutOfRange
+from refimpl.smoothing import Target, gradient_parts, loss_parts, smoothed_masses
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One call of a member of the family, its arguments checked and in rows.
+
+    `logits` as given, with its class axis; `index` (rows,) or `given` (rows, V), the other None; `weight` (V,) or None; `kept` (rows,) bool;
+    `only_others` puts the smoothing on the V - 1 other classes; `shape` is the loss's before its reduction. `denominator` is None
+    for no division, else the numbers whose sum the total is divided by.
+    """
+
+    logits: NDArray[Any]
+    axis: int
+    index: NDArray[np.int64] | None
+    given: NDArray[np.float64] | None
+    weight: NDArray[np.float64] | None
+    kept: NDArray[np.bool_]
+    smoothing: float
+    only_others: bool
+    entropy: bool
+    shape: tuple[int, ...]
+    reduced: bool
+    denominator: Float | None
+    all_ignored: str
+
+    @property
+    def classes(self) -> int:
+        return self.logits.shape[self.axis]
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return () if self.reduced else self.shape
+
+    def rows(self) -> NDArray[Any]:
+        return reduce.class_rows("logits", self.logits, self.axis)
+
+    def rows64(self) -> Float:
+        return self.rows().astype(np.float64)
+
+    def place(self, flat: int) -> tuple[int, int]:
+        """The row and the class of the logit at a flat index."""
+        position = list(np.unravel_index(flat, self.logits.shape))
+        label = int(position.pop(self.axis))
+        return int(np.ravel_multi_index(position, self.shape)) if position else 0, label
+
+
+def check_targets(index: NDArray[np.int64], kept: NDArray[np.bool_], classes: int, ignored: str) -> None:
+    """Raises `OutOfRange` for the first kept target that names no class; `ignored` says how a row would be ignored."""
+    bad = np.flatnonzero(kept & ((index < 0) | (index >= classes)).reshape(-1))
+    if bad.size:
+        where = tuple(int(i) for i in np.unravel_index(bad[0], index.shape))
+        raise OutOfRange(f"target{list(where)} is {int(index.flat[bad[0]])}; pass a class from 0 to {classes - 1}, or {ignored}")
+
+
+def _target(s: Setting) -> Target:
+    masses = np.zeros(4)
+    smoothed_masses(s.smoothing, float(s.classes), s.only_others, masses)
+    if s.given is not None:  # keep = 1 - s instead of the mass on a target class
+        shared = np.zeros(4)
+        smoothed_masses(s.smoothing, float(s.classes), True, shared)
+        masses[:2] = shared[:2]
+    rows = s.kept.size
+    return Target(
+        index=np.zeros(rows, np.int64) if s.index is None else s.index,
+        given=np.zeros((0, 0)) if s.given is None else s.given,
+        weight=np.zeros(0) if s.weight is None else s.weight,
+        masses=masses,
+        kept=s.kept.astype(np.uint8),
+        entropy=s.entropy,
+    )
+
+
+def forward(s: Setting, exact: Callable[[int, int], Ball]) -> Enclosure:
+    """The loss by the kernel."""
+    scale = reduce.scale_of(s.logits)
+    parts = loss_parts(s.rows(), _target(s), scale)
+    if not s.reduced:
+        return reduce.finish(parts.reshape(s.shape), scale, exact)
+    total = reduce.total(parts)
+    if s.denominator is not None:
+        total = reduce.quotient(total, _denominator(s))
+        if s.all_ignored == "zero" and not s.kept.any():
+            total = reduce.constant(0.0)
+    return reduce.finish(total, scale, exact)
+
+
+def _denominator(s: Setting) -> reduce.Parts:
+    assert s.denominator is not None
+    return reduce.total(reduce.exact_parts(s.denominator))
+
+
+def vjp(s: Setting, cotangent: Float, exact: Callable[[int, int], Ball]) -> Enclosure:
+    """The gradient with respect to the logits by the kernel."""
+    if not s.reduced:
+        factor = reduce.exact_parts(cotangent.reshape(-1))
+    else:
+        one = reduce.constant(float(cotangent))
+        if s.denominator is not None and float(cotangent) != 0.0:
+            one = reduce.quotient(one, _denominator(s))
+        factor = one.broadcast(s.kept.shape)
+    rows = gradient_parts(s.rows(), _target(s), factor, reduce.scale_of(s.logits))
+    moved = [n for axis, n in enumerate(s.logits.shape) if axis != s.axis]
+    return reduce.finish(rows.reshape((*moved, s.classes)).moveaxis(-1, s.axis), exact=exact)
+
+
+def _masses(s: Setting, row: int) -> Callable[[int], arb]:
+    """t_v of a row, from its definition."""
+    eps = arb(s.smoothing)
+    if s.given is not None:
+        given = s.given[row]
+        return lambda v: (1 - eps) * arb(float(given[v])) + eps / s.classes
+    assert s.index is not None
+    y = int(s.index[row])
+    if s.only_others:
+        return lambda v: 1 - eps if v == y else eps / (s.classes - 1)
+    return lambda v: 1 - eps + eps / s.classes if v == y else eps / s.classes
+
+
+def _coefficients(s: Setting, row: int) -> list[tuple[arb, arb]]:
+    """(t_v, c_v) of every class of a row."""
+    mass = _masses(s, row)
+    cached: dict[bool, arb] = {}
+    pairs = []
+    for v in range(s.classes):
+        if s.given is None:
+            assert s.index is not None
+            on = v == int(s.index[row])
+            t = cached[on] if on in cached else cached.setdefault(on, mass(v))
+        else:
+            t = mass(v)
+        pairs.append((t, t if s.weight is None else t * arb(float(s.weight[v]))))
+    return pairs
+
+
+def _exact_row(s: Setting, x: NDArray[Any], row: int) -> Ball:
+    if not s.kept[row]:
+        return arb(0)
+    log_p = ball.log_softmax([float(value) for value in x])
+    if log_p is None:
+        return math.nan
+    pairs = _coefficients(s, row)
+    terms = [ball.times(-c, lp) for (_, c), lp in zip(pairs, log_p, strict=True)]
+    if s.entropy:
+        terms += [c * t.log() for t, c in pairs if not ball.is_zero(c)]
+    return ball.total(terms)
+
+
+def _exact_denominator(s: Setting) -> arb | None:
+    """The denominator, or None where it is 0 (or there is none to divide by)."""
+    assert s.denominator is not None
+    value = ball.total(arb(float(part)) for part in s.denominator)
+    return None if ball.is_zero(value) else value
+
+
+def exact(s: Setting, where: Sequence[int], bits: int) -> list[Ball]:
+    """The loss at the given flat indices, by its definition in ball arithmetic."""
+    with ball.precision(bits):
+        rows = s.rows()
+        if not s.reduced:
+            return [_exact_row(s, rows[i], i) for i in where]
+        if s.denominator is None:
+            return [ball.total(_exact_row(s, rows[i], i) for i in range(len(rows)))] * len(where)
+        if s.all_ignored == "zero" and not s.kept.any():
+            return [arb(0)] * len(where)
+        denominator = _exact_denominator(s)
+        if denominator is None:
+            return [math.nan] * len(where)
+        total = ball.total(_exact_row(s, rows[i], i) for i in range(len(rows)))
+        return [total if isinstance(total, float) else total / denominator] * len(where)
+
+
+def exact_vjp(s: Setting, where: Sequence[int], bits: int, cotangent: Float) -> list[Ball]:
+    """The gradient at the given flat indices of the logits, by its definition in ball arithmetic."""
+    with ball.precision(bits):
+        rows = s.rows()
+        by_row: dict[int, list[tuple[int, int]]] = {}
+        for position, flat in enumerate(where):
+            row, label = s.place(int(flat))
+            by_row.setdefault(row, []).append((position, label))
+        result: list[Ball] = [arb(0)] * len(where)
+        for row, wanted in by_row.items():
+            g = float(cotangent.reshape(-1)[row if not s.reduced else 0])
+            if not s.kept[row] or g == 0.0:
+                continue
+            log_p = ball.log_softmax([float(value) for value in rows[row]])
+            factor: arb | None = arb(g)
+            if s.reduced and s.denominator is not None:
+                denominator = _exact_denominator(s)
+                factor = None if denominator is None else arb(g) / denominator
+            if log_p is None or factor is None:
+                for position, _ in wanted:
+                    result[position] = math.nan
+                continue
+            pairs = _coefficients(s, row)
+            mass = ball.total(c for _, c in pairs)
+            for position, v in wanted:
+                result[position] = factor * (ball.exp(log_p[v]) * mass - pairs[v][1])
+        return result
+
+
+def _coefficient_arrays(s: Setting, u: float) -> tuple[Float, Float, Float]:
+    """t, c and the error that rounding the smoothing's parameters leaves in c, as (rows, V) float64 arrays."""
+    rows, classes = s.kept.size, s.classes
+    eps = s.smoothing
+    w = np.ones(classes) if s.weight is None else s.weight
+    if s.given is not None:
+        t = (1 - eps) * s.given + eps / classes
+        error = 2 * u * (s.given + t) if eps > 0 else np.zeros_like(t)
+    else:
+        assert s.index is not None
+        shared = (classes - 1 if s.only_others else classes) or 1
+        t = np.full((rows, classes), eps / shared)
+        at = np.where(s.kept, s.index, 0)
+        t[np.arange(rows), at] = 1 - eps + (0.0 if s.only_others else eps / classes)
+        error = 3 * u * t
+        error[np.arange(rows), at] = 3 * u
+        error *= eps > 0
+    return t, w * t, w * error
+
+
+def _row_bounds(s: Setting, arithmetic: Arithmetic) -> tuple[Float, Float]:
+    """The loss of each row in float64, and the error that correct code makes in it."""
+    u = arithmetic.unit
+    lp = LogSoftmax.of(arithmetic, s.rows64())
+    t, c, c_error = _coefficient_arrays(s, u)
+    with np.errstate(all="ignore"):
+        magnitude = np.where(c > 0.0, c * np.abs(lp.value), 0.0)
+        error = np.where(c > 0.0, c * lp.error + c_error * np.abs(lp.value), 0.0) + 4 * u * magnitude
+        if s.entropy:
+            entropy = np.where(c > 0.0, c * np.abs(np.log(t)), 0.0)
+            slope = np.where(c > 0.0, c_error * (np.abs(np.log(t)) + 1.0), 0.0)
+            error = error + u * (arithmetic.log + 4) * entropy + slope
+            magnitude = magnitude + entropy
+        loss = magnitude.sum(axis=1)
+        bound = error.sum(axis=1) + arithmetic.sum_error(s.classes) * loss + (arithmetic.store + 2 * u) * loss
+    return np.where(s.kept, loss, 0.0), np.where(s.kept, bound, 0.0)
+
+
+def bound(s: Setting, arithmetic: Arithmetic) -> Float:
+    """The error of the loss: those of the rows (`_row_bounds`), then of the reduction."""
+    loss, error = _row_bounds(s, arithmetic)
+    over_rows = replace(arithmetic, accumulate=arithmetic.unit)
+    if not s.reduced:
+        result = error.reshape(s.shape)
+    elif s.denominator is None:
+        result = sum_bound(over_rows, loss, error)
+    else:
+        result = mean_bound(over_rows, loss, error, float(s.denominator.sum()))
+    return np.asarray(result * MARGIN + 4 * arithmetic.tiny)
+
+
+def bound_vjp(s: Setting, arithmetic: Arithmetic, cotangent: Float) -> Float:
+    """The error of the gradient f (p_v C - c_v), f = cotangent/denominator.
+
+    p_v C carries the relative error of p_v, that of a sum for C, and two roundings; c_v those of the smoothing; the difference, the
+    product with f and f itself one or two each.
+    """
+    u = arithmetic.unit
+    lp = LogSoftmax.of(arithmetic, s.rows64())
+    _, c, c_error = _coefficient_arrays(s, u)
+    mass = c.sum(axis=1, keepdims=True)
+    f = np.broadcast_to(np.abs(cotangent).reshape(-1, 1), (s.kept.size, 1))
+    f_error = 2 * u + arithmetic.store
+    if s.denominator is not None and s.reduced:
+        with np.errstate(all="ignore"):
+            f = f / s.denominator.sum()
+        f_error = f_error + arithmetic.unit * float(arithmetic.depth(s.denominator.size))
+    with np.errstate(all="ignore"):
+        first = lp.probability * mass
+        error = first * (lp.relative + arithmetic.sum_error(s.classes) + 4 * u) + 4 * u * c + c_error
+        error = error + c_error.sum(axis=1, keepdims=True) * lp.probability
+        result = f * (error + (f_error + 3 * u) * np.abs(first - c)) * MARGIN + arithmetic.tiny * (4 + 2 * f * mass)
+    result = np.where(s.kept[:, None], result, 0.0)
+    moved = [n for axis, n in enumerate(s.logits.shape) if axis != s.axis]
+    return np.moveaxis(result.reshape((*moved, s.classes)), -1, s.axis)

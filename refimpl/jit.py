@@ -1,0 +1,115 @@
+"""The only place that compiles: strict IEEE arithmetic, cached on disk.
+
+`inline` marks the small building blocks (always inlined by LLVM), `kernel` the loops over rows (entered from Python, run
+without the GIL). Both are compiled without fastmath: no reassociation, no unrequested fusing, the same bits on every IEEE
+machine. The only fused operation is the one written as `fma`.
+
+The cache. Numba keys its cache on a function's own file, so a change in a callee's file would go unnoticed. Ours lives
+in a folder named by a digest of all sources of this package; a new source gives a new folder. Where no folder can be written,
+kernels are compiled in every process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+_ROOT = Path(__file__).parent
+_GRAIN = 1 << 15  # elements below which a second thread costs more than it saves
+
+
+@cache
+def _cache_folder() -> str:
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sorted(_ROOT.rglob("*.py")):
+        digest.update(source.read_bytes())
+    base = numba.config.CACHE_DIR or str(_ROOT / "__pycache__")
+    return os.path.join(base, f"kernels-{digest.hexdigest()[:16]}")
+
+
+def _compile(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    def decorate(function: Callable[..., Any]) -> Any:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = _cache_folder()
+        try:
+            return numba.njit(error_model="numpy", cache=True, **options)(function)
+        except RuntimeError:  # no folder of the cache can be written
+            return numba.njit(error_model="numpy", **options)(function)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    return decorate
+
+
+def inline(function: Callable[..., Any]) -> Any:
+    """Compile a building block that LLVM always inlines into its caller."""
+    return numba.njit(error_model="numpy", forceinline=True)(function)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a loop over rows that Python calls; it holds no lock while it runs."""
+    return _compile(nogil=True)(function)
+
+
+@intrinsic
+def fma(typingctx: Any, x: Any, y: Any, z: Any) -> Any:
+    """x*y + z with one rounding."""
+    return types.float64(types.float64, types.float64, types.float64), lambda ctx, b, sig, args: b.fma(*args)
+
+
+@intrinsic
+def float_from_bits(typingctx: Any, x: Any) -> Any:
+    """The float64 whose bits are those of an int64."""
+    return types.float64(types.int64), lambda ctx, b, sig, args: b.bitcast(args[0], ir.DoubleType())
+
+
+@intrinsic
+def bits_from_float(typingctx: Any, x: Any) -> Any:
+    """The bits of a float64 as an int64."""
+    return types.int64(types.float64), lambda ctx, b, sig, args: b.bitcast(args[0], ir.IntType(64))
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """A read-only view in C order: the one type that the kernels are compiled for."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads(), thread_name_prefix="refimpl")
+
+
+def threads() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def over_rows(compiled: Any, rows: int, elements: int, *arguments: Any) -> None:
+    """Call `compiled(start, stop, *arguments)` on consecutive ranges of rows, one a thread.
+
+    A row's result doesn't depend on the range it falls in, so neither do the bits on the number of threads. `elements` is the
+    size of the work; small work stays in the caller's thread.
+    """
+    parts = max(1, min(threads(), rows, elements // _GRAIN))
+    ends = [rows * part // parts for part in range(parts + 1)]
+    compiled(0, 0, *arguments)  # compiles, or loads the cache, before threads run
+    if parts == 1:
+        compiled(0, rows, *arguments)
+        return
+    running = [_pool().submit(compiled, start, stop, *arguments) for start, stop in zip(ends[:-1], ends[1:], strict=True)]
+    for part in running:
+        part.result()

@@ -1,0 +1,164 @@
+"""From rows to results: row layout, scale, sums over rows, denominators, and the last step to an `Enclosure`.
+
+Row kernels write, for each row or element, a kind and scale * (hi + lo +/- radius). A finite element whose hi or lo is not
+finite (an intermediate product beyond float64) was not determined: its radius becomes +inf, and the exact form decides.
+
+Errors. A sum of n rows passes each term through at most depth(n) additions of 4 u^2; a division adds 16 u^2. The radii
+themselves are computed in float64 with a few roundings each; `UP` covers those and all second-order terms in u.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refimpl.doubledouble import DIV, TINY, U2, add, div
+from refimpl.enclosure import Enclosure, Exact, Float, Kind, enclosure
+from refimpl.jit import frozen, kernel
+from refimpl.operation import InvalidInput
+from refimpl.rows import HUGE, SCALE_DOWN
+
+UP = 1.0 + 2.0**-30  # rounds a radius up
+_BLOCK = 1024
+_BEYOND = 2.0**1023 - 2.0**969  # half of where float64 rounds to infinity
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Arrays of scale * (hi + lo +/- radius) with their kinds, as the row kernels write them."""
+
+    kind: NDArray[np.uint8]
+    hi: Float
+    lo: Float
+    radius: Float
+
+    @staticmethod
+    def empty(*shape: int) -> Parts:
+        return Parts(np.zeros(shape, np.uint8), np.zeros(shape), np.zeros(shape), np.zeros(shape))
+
+    def arrays(self) -> tuple[NDArray[Any], Float, Float, Float]:
+        return self.kind, self.hi, self.lo, self.radius
+
+    def reshape(self, shape: tuple[int, ...]) -> Parts:
+        return Parts(self.kind.reshape(shape), self.hi.reshape(shape), self.lo.reshape(shape), self.radius.reshape(shape))
+
+    def moveaxis(self, source: int, destination: int) -> Parts:
+        kind, hi, lo, radius = (np.moveaxis(array, source, destination) for array in self.arrays())
+        return Parts(kind, hi, lo, radius)
+
+    def broadcast(self, shape: tuple[int, ...]) -> Parts:
+        kind, hi, lo, radius = (np.broadcast_to(array, shape) for array in self.arrays())
+        return Parts(kind, hi, lo, radius)
+
+
+def scale_of(values: NDArray[Any]) -> float:
+    """The factor for linear terms in `values`: 2^-64 where one is so large that differences may leave float64, else 1."""
+    largest = 0.0
+    for chunk in np.array_split(values.reshape(-1), max(1, values.size >> 16)):
+        magnitude = np.abs(chunk.astype(np.float64))
+        largest = max(largest, float(np.max(magnitude, initial=0.0, where=np.isfinite(magnitude))))
+    return SCALE_DOWN if largest >= HUGE else 1.0
+
+
+def wide(values: NDArray[Any]) -> NDArray[Any]:
+    """Floating-point values in a dtype that the kernels are compiled for: float32 for the half formats; exact."""
+    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
+
+
+def class_rows(name: str, values: NDArray[Any], axis: int) -> NDArray[Any]:
+    """An array with its class axis last, as frozen rows (rows, V); raises `InvalidInput` where there is no class."""
+    moved = np.moveaxis(wide(values), axis, -1)
+    if moved.shape[-1] == 0:
+        raise InvalidInput(f"{name} has shape {values.shape}; pass at least one class")
+    return frozen(moved.reshape(math.prod(moved.shape[:-1]), moved.shape[-1]))
+
+
+def finish(parts: Parts, scale: float = 1.0, exact: Exact | None = None) -> Enclosure:
+    """Undo the scale and give the canonical enclosure."""
+    kind, hi, lo, radius = parts.arrays()
+    with np.errstate(over="ignore", invalid="ignore"):
+        if scale != 1.0:
+            beyond = (kind == Kind.FINITE) & (np.abs(hi) - np.abs(lo) - radius > 2 * (_BEYOND * scale))
+            kind = np.where(beyond, np.uint8(Kind.OVERFLOW), kind)
+            hi, lo = np.where(beyond, np.copysign(np.inf, hi), hi / scale), lo / scale
+            radius = np.where(radius > 0.0, (radius + 4 * TINY) / scale, 0.0)
+        unknown = (kind == Kind.FINITE) & ~(np.isfinite(hi) & np.isfinite(lo) & np.isfinite(radius))
+    hi, lo = np.where(unknown, 0.0, hi), np.where(unknown, 0.0, lo)
+    return enclosure(hi, lo, np.where(unknown, np.inf, radius), kind, exact)
+
+
+@kernel
+def _total(kind: Any, hi: Any, lo: Any, radius: Any, result: Any) -> int:
+    """Writes the sum of the elements to `result` (hi, lo, sum of radii, sum of magnitudes); returns its kind."""
+    h, l, r, magnitude = 0.0, 0.0, 0.0, 0.0
+    positive, negative, nan = False, False, False
+    for block in range(0, hi.size, _BLOCK):
+        bh, bl = 0.0, 0.0
+        for i in range(block, min(block + _BLOCK, hi.size)):
+            if kind[i] == 0:
+                bh, bl = add(bh, bl, hi[i], lo[i])
+                r += radius[i]
+                magnitude += abs(hi[i])
+            elif kind[i] == 1:
+                positive = True
+            elif kind[i] == 2:
+                negative = True
+            else:
+                nan = True
+        h, l = add(h, l, bh, bl)
+    result[0], result[1], result[2], result[3] = h, l, r, magnitude
+    if nan or (positive and negative):
+        return 3
+    return 1 if positive else 2 if negative else 0
+
+
+@kernel
+def _quotient(a: Any, b: Any, result: Any) -> None:
+    result[0], result[1] = div(a[0], a[1], b[0], b[1])
+
+
+def total(parts: Parts) -> Parts:
+    """The sum of all elements, as 0-d parts. Infinities of both signs, or a nan, give nan."""
+    result = np.zeros(4)
+    code = _total(*(frozen(array.reshape(-1)) for array in parts.arrays()), result)
+    hi, lo, radii, magnitude = result
+    steps = min(_BLOCK, parts.hi.size) + math.ceil(parts.hi.size / _BLOCK)
+    if code != Kind.FINITE:
+        hi, lo, radii, magnitude = {1: np.inf, 2: -np.inf, 3: np.nan}[code], 0.0, 0.0, 0.0
+    radius = 0.0 if parts.hi.size <= 1 and radii == 0.0 else (radii + 4.0 * steps * U2 * magnitude) * UP
+    return _scalar(code, hi, lo, radius)
+
+
+def quotient(numerator: Parts, denominator: Parts) -> Parts:
+    """numerator / denominator, for 0-d parts; a denominator of 0 gives nan (0/0, or a signed infinity that nothing defines)."""
+    code = int(numerator.kind)
+    below = float(denominator.hi)
+    if below == 0.0 or code == Kind.NAN:
+        return constant(np.nan)
+    if code != Kind.FINITE:
+        return numerator
+    result = np.zeros(2)
+    _quotient(*(frozen(np.array([part.hi, part.lo], np.float64)) for part in (numerator, denominator)), result)
+    relative = DIV * U2 + float(denominator.radius) / below
+    exact = below == 1.0 and float(denominator.radius) == 0.0 == float(denominator.lo)
+    radius = float(numerator.radius) if exact else (float(numerator.radius) / below + relative * abs(result[0])) * UP + 8 * TINY
+    return _scalar(0, result[0], result[1], radius)
+
+
+def _scalar(kind: int, hi: float, lo: float, radius: float) -> Parts:
+    return Parts(np.array(kind, np.uint8), np.array(hi), np.array(lo), np.array(radius))
+
+
+def constant(value: float) -> Parts:
+    """An exact number, an infinity or nan, as 0-d parts."""
+    code = 3 if value != value else 1 if value == np.inf else 2 if value == -np.inf else 0
+    return _scalar(code, value, 0.0, 0.0)
+
+
+def exact_parts(values: Float) -> Parts:
+    """Finite float64 numbers as parts without error."""
+    return Parts(np.zeros(values.shape, np.uint8), values, np.zeros(values.shape), np.zeros(values.shape))

@@ -1,0 +1,237 @@
+"""The command line: exit status, sentences, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conformance import vectors
+from conformance.case import Case, Vector
+from conformance.cli import main
+from conformance.expect import expect
+from conformance.report import jsonlines
+
+COTANGENT = np.array([[0.5, -1.25, 2.0]])
+
+
+def vector(name: str, logits: list[float], dtype: str = "float64") -> Vector:
+    inputs = {"logits": np.array([logits], dtype)}
+    return expect(Case(f"log_softmax/edges/{name}-{dtype}", "log_softmax", dtype, inputs, {}, COTANGENT.astype(dtype), ("LSM-1",)))
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> list[Vector]:
+    """Three vectors in the place of those installed: numpy's textbook formula fails the second (exp(1000) is inf)."""
+    found = [vector("plain", [1.0, 2.0, 3.0]), vector("large", [1000.0, 0.0, 1.0]), vector("plain", [1.0, 2.0, 3.0], "float32")]
+
+    def read(folder: object = None, operation: str | None = None) -> list[Vector]:
+        return [there for there in found if operation in (None, there.case.operation)]
+
+    monkeypatch.setattr(vectors, "read", read)
+    monkeypatch.setattr(vectors, "digest", lambda: "sha256:0")
+    monkeypatch.setattr("conformance.expected.packaged", lambda backend: None)
+    return found
+
+
+def expecting(folder: Path, case: str) -> str:
+    file = folder / "numpy.toml"
+    file.write_text(f'[[deviation]]\ncases = ["{case}"]\nclause = "LSM-1"\nreason = "exp overflows"\n')
+    return str(file)
+
+
+@pytest.mark.usefixtures("few")
+def test_as_promised_is_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "scipy", "--case", "*/plain-*"]) == 0
+    out, err = capsys.readouterr()
+    assert "2 passed, 0 failed as expected, 0 failed unexpectedly, 2 unsupported" in out
+    assert err == ""
+
+
+@pytest.mark.usefixtures("few")
+def test_short_of_the_promise_is_1_with_a_message_that_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "numpy"]) == 1
+    out, _ = capsys.readouterr()
+    assert "FAIL  log_softmax  edges/large-float64  numpy" in out
+    assert "lossref run numpy --case log_softmax/edges/large-float64\n" in out
+
+
+@pytest.mark.usefixtures("few")
+def test_as_expected_is_0_and_an_expectation_too_many_is_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "numpy", "--expect", expecting(tmp_path, "log_softmax/edges/large-*")]) == 0
+    assert "2 failed as expected, 0 failed unexpectedly" in capsys.readouterr().out
+    assert main(["run", "numpy", "--expect", expecting(tmp_path, "log_softmax/edges/*")]) == 1
+    assert "no longer needed" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("few")
+def test_a_drafted_expectation_is_met(tmp_path: Path) -> None:
+    file = tmp_path / "drafted.toml"
+    assert main(["run", "numpy", "--write-expect", str(file)]) == 1
+    assert main(["run", "numpy", "--expect", str(file)]) == 0
+
+
+@pytest.mark.usefixtures("few")
+def test_json_lines_have_header_results_and_footer(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "results.jsonl"
+    assert main(["run", "numpy", "scipy", "--jobs", "2", "--json", str(file)]) == 1
+    header, results = jsonlines.read(file)
+    assert header["vectors"] == "sha256:0"
+    assert header["backends"].keys() == {"numpy", "scipy"}
+    assert header["backends"]["numpy"]["versions"] == {"numpy": np.__version__}
+    assert len(results) == 12
+    fields = "case operation direction output mode dtype backend verdict ratio ulps class choice worst_index clauses flags seconds"
+    assert all(line.keys() >= set(fields.split()) for line in results)
+    assert any(line["ratio"] == "inf" for line in results)
+    whole = file.read_text().splitlines()
+    for cut in (whole[:-1], whole[:3] + whole[4:], whole[1:], [], [*whole[:-1], whole[-1][:-4]]):
+        file.write_text("\n".join(cut))
+        with pytest.raises(jsonlines.ReportError):
+            jsonlines.read(file)
+    assert json.loads(whole[-1])["results"] == 12
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "tourch"], "no backend is named 'tourch'; the backends are"),
+        (["run", "numpy", "--operation", "hinge"], "no operation is named 'hinge'; the operations are"),
+        (["run", "numpy", "--dtype", "int8"], "no dtype is named 'int8'; the dtypes are float64, float32, bfloat16, float16"),
+        (["run", "numpy", "--case", "log_softmax/edges/plane-float64"], "(did you mean log_softmax/edges/plain-float64?)"),
+        (["run", "numpy", "--dtype", "float32", "--case", "*/large-*"], "no case is left by these filters together"),
+        (["run", "numpy", "--json", "/dev/null/results.jsonl"], "can't be written"),
+        (["run", "numpy", "--expect", "/nonexistent.toml"], "can't be read"),
+        (["run", "numpy", "scipy", "--expect", "x.toml"], "--expect is about one backend, and 2 are named"),
+        (["show", "log_softmax/edges/none-float64"], "no case is named"),
+        (["show", "log_softmax/edges/plain-float64", "--backend", "tourch"], "no backend is named"),
+        (["spec", "LSM-999"], "no clause or operation is named 'LSM-999'"),
+        (["generate", "--operation", "hinge"], "no operation is named 'hinge'"),
+        (["generate", "--check", "--operation", "log_softmax"], "leave out --operation"),
+        (["generate", "--operation", "log_softmax", "--out", "/dev/null/x"], "can't be written"),
+    ],
+)
+def test_bad_input_is_2_with_one_sentence(capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("lossref: ")
+    assert err.count("\n") == 1
+    assert sentence in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["run"], ["run", "numpy", "--jobs", "0"], ["run", "numpy", "--timeout", "-1"], ["fly"], ["vectors", "eat"]]
+)
+def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: lossref" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("few")
+def test_a_backend_that_is_not_installed_is_3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "absent_adapter.py").write_text("import no_such_library")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("conformance.runner.modules", lambda names: {"numpy": "absent_adapter"})
+    assert main(["run", "numpy"]) == 3
+    assert "is not installed (no module 'no_such_library'); install it: pip install 'lossref[numpy]'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("few")
+def test_broken_vectors_are_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def read(folder: object = None, operation: object = None) -> list[Vector]:
+        raise vectors.VectorError("kl_div/edges.json: the checksum differs; restore it")
+
+    monkeypatch.setattr(vectors, "read", read)
+    assert main(["run", "numpy"]) == 2
+    assert capsys.readouterr().err == "lossref: kl_div/edges.json: the checksum differs; restore it\n"
+
+
+@pytest.mark.usefixtures("few")
+def test_show_a_case_and_what_a_backend_makes_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "log_softmax/edges/large-float64"]) == 0
+    shown = capsys.readouterr().out
+    assert "logits  float64[1, 3]  1000 0 1" in shown
+    assert "cotangent  float64[1, 3]  0.5 -1.25 2" in shown
+    assert "[1]  -1000.0" in shown
+    assert main(["show", "log_softmax/edges/large-float64", "--backend", "scipy"]) == 0
+    assert "PASS  log_softmax" in capsys.readouterr().out
+    assert main(["show", "log_softmax/edges/large-float64", "--backend", "numpy"]) == 1
+    assert "FAIL  log_softmax" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("few")
+def test_vectors_are_listed_and_linted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["vectors", "list"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "log_softmax/edges/plain-float64"
+    assert main(["vectors", "lint"]) == 0
+    assert "3 vectors are well formed and as they were sealed: sha256:0" in capsys.readouterr().out
+
+
+def test_clauses_are_printed_by_id_by_prefix_and_by_operation(capsys: pytest.CaptureFixture[str]) -> None:
+    for wanted in ("LSM-1", "LSM", "log_softmax", None):
+        assert main(["spec", *([wanted] if wanted else [])]) == 0
+        assert "LSM-1  MUST" in capsys.readouterr().out
+    assert main(["spec", "GEN-4"]) == 0
+    assert capsys.readouterr().out.startswith("GEN-4  MUST\n    A second call")
+
+
+def test_backends_are_listed_with_their_versions(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conformance.adapter.backends", lambda: ("numpy",))
+    assert main(["backends"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"numpy: numpy {np.__version__}; eager\n")
+    assert "log_softmax" in out
+
+
+def test_an_interrupt_ends_everything_with_130(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from conformance import cli, runner, vectors\n"
+        "import test_runner\n"
+        "vectors.read = lambda *_, **__: [test_runner.vector(test_runner.hostile.LOOP)]\n"
+        "runner.modules = lambda names: {'numpy': 'hostile'}\n"
+        "if __name__ == '__main__':\n"
+        "    sys.argv = ['lossref', 'run', 'numpy', '--case', '*', '--json', sys.argv[1]]\n"
+        "    sys.exit(cli.main())\n"
+    )
+    script = tmp_path / "interrupted.py"
+    script.write_text(program)
+    tests = Path(__file__).parent
+    flag = tmp_path / "looping"
+    environment = {
+        **os.environ,
+        "HOSTILE_FLAG": str(flag),
+        "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]),
+    }
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "results.jsonl")],
+        env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while process.poll() is None and not flag.exists():
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert out == ""
+    assert (process.returncode, err) == (130, "lossref: interrupted\n")
+    assert not_one_is_left_of(process.pid)
+
+
+def not_one_is_left_of(group: int) -> bool:
+    """Whether a process group is empty, or is so within ten seconds (multiprocessing's own tracker leaves a moment after us)."""
+    for _ in range(200):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
