@@ -178,8 +178,11 @@ def _json(name: str, data: bytes) -> Any:
             raise ValueError("a field is given twice")
         return found
 
+    def no_constants(text: str) -> Any:
+        raise ValueError(f"{text} is no JSON")
+
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=no_duplicates)
+        return json.loads(data.decode("utf-8"), object_pairs_hook=no_duplicates, parse_constant=no_constants)
     except (ValueError, RecursionError) as error:
         raise VectorError(f"{name}: no valid JSON ({error}); {REMEDY}") from error
 
@@ -256,7 +259,7 @@ class _Reader:
             return self.take(key, found["dtype"], shape)
         how = {"generator": str, "holds": str, "seed": int, "sha256": str, "axis": int, "below": int, "ignored": int, "values": list}
         given = _closed(found["recipe"], self.name, f"{path}.recipe", how)
-        if found["dtype"] not in NUMPY or math.prod(shape) > 2**24 or not 0 <= given["seed"] < 2**48:
+        if found["dtype"] not in NUMPY or math.prod(shape) > 2**22 or not 0 <= given["seed"] < 2**48:
             raise self.wrong(path, "its dtype, shape or seed isn't one that a recipe may have")
         try:
             values = tuple(float(text) for text in given["values"])

@@ -6,6 +6,10 @@ each of its inputs.
 
 from refimpl.enclosure import Enclosure, Undecided
 from refimpl.operation import InvalidInput, OutOfRange
+from refimpl.operations.entropy_with_logits import entropy_with_logits, entropy_with_logits_vjp
+from refimpl.operations.log_softmax import log_softmax, log_softmax_vjp
+from refimpl.operations.nll_loss import nll_loss, nll_loss_vjp
+from refimpl.operations.smoothed_attention_loss import smoothed_attention_loss, smoothed_attention_loss_vjp
 from refimpl.operations.softmax_cross_entropy import softmax_cross_entropy, softmax_cross_entropy_vjp
 
 __all__ = [
@@ -13,6 +17,14 @@ __all__ = [
     "InvalidInput",
     "OutOfRange",
     "Undecided",
+    "entropy_with_logits",
+    "entropy_with_logits_vjp",
+    "log_softmax",
+    "log_softmax_vjp",
+    "nll_loss",
+    "nll_loss_vjp",
+    "smoothed_attention_loss",
+    "smoothed_attention_loss_vjp",
     "softmax_cross_entropy",
     "softmax_cross_entropy_vjp",
 ]

@@ -59,6 +59,16 @@ def times(a: Ball, b: Ball) -> Ball:
     return a * b
 
 
+def divided(a: Ball, parts: Iterable[float] | None, over_nothing: float) -> Ball:
+    """a over the sum of `parts` (undivided for None); `over_nothing` where that sum is 0."""
+    if parts is None:
+        return a
+    denominator = total(arb(float(part)) for part in parts)
+    if is_zero(denominator):
+        return arb(0) if over_nothing == 0.0 else over_nothing
+    return a if isinstance(a, float) else a / denominator
+
+
 def is_zero(a: Ball) -> bool:
     """Whether a is exactly 0."""
     return not isinstance(a, float) and a.is_zero()
@@ -92,7 +102,6 @@ def exp(a: Ball) -> Ball:
     if isinstance(a, float):
         return arb(0) if a == -math.inf else a
     return a.exp()
-
 
 
 def interval(ball: arb) -> Interval | None:

@@ -76,8 +76,9 @@ class Format:
 
     def ulp(self, x: Float) -> Float:
         """The spacing of the format at |x|, elementwise; at 0 and below the normal numbers, the smallest subnormal."""
-        _, exponent = np.frexp(np.abs(np.where(np.isfinite(x), x, self.largest)))
-        exponent = np.clip(exponent - 1, self.emin, self.emax)
+        magnitude = np.maximum(np.abs(np.where(np.isfinite(x), x, self.largest)), self.normal)
+        _, exponent = np.frexp(np.minimum(magnitude, self.largest))
+        exponent = exponent - 1
         return np.ldexp(1.0, exponent - (self.precision - 1))
 
 
@@ -164,8 +165,7 @@ class Enclosure:
         where = tuple(int(i) for i in np.unravel_index(index, self.shape))
         raise Undecided(
             f"element {where} lies within {self.hi.flat[index]!r} + {self.lo.flat[index]!r} +/- {self.radius.flat[index]!r}, which "
-            f"straddles two values of {target.name}"
-            + ("" if self.exact else "; call the operation again to have its exact form decide")
+            f"straddles two values of {target.name}" + ("" if self.exact else "; call the operation again to have its exact form decide")
         )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:

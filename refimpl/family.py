@@ -20,7 +20,7 @@ from refimpl import ball, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import MARGIN, Float, LogSoftmax, mean_bound, sum_bound
 from refimpl.enclosure import Enclosure
-from refimpl.operation import Arithmetic, OutOfRange
+from refimpl.operation import Arithmetic
 from refimpl.smoothing import Target, gradient_parts, loss_parts, smoothed_masses
 
 
@@ -55,6 +55,11 @@ class Setting:
     def output_shape(self) -> tuple[int, ...]:
         return () if self.reduced else self.shape
 
+    @property
+    def over_nothing(self) -> float:
+        """What a division by 0 gives: nan, unless no row is kept and the choice is 0."""
+        return 0.0 if self.all_ignored == "zero" and not self.kept.any() else math.nan
+
     def rows(self) -> NDArray[Any]:
         return reduce.class_rows("logits", self.logits, self.axis)
 
@@ -66,14 +71,6 @@ class Setting:
         position = list(np.unravel_index(flat, self.logits.shape))
         label = int(position.pop(self.axis))
         return int(np.ravel_multi_index(position, self.shape)) if position else 0, label
-
-
-def check_targets(index: NDArray[np.int64], kept: NDArray[np.bool_], classes: int, ignored: str) -> None:
-    """Raises `OutOfRange` for the first kept target that names no class; `ignored` says how a row would be ignored."""
-    bad = np.flatnonzero(kept & ((index < 0) | (index >= classes)).reshape(-1))
-    if bad.size:
-        where = tuple(int(i) for i in np.unravel_index(bad[0], index.shape))
-        raise OutOfRange(f"target{list(where)} is {int(index.flat[bad[0]])}; pass a class from 0 to {classes - 1}, or {ignored}")
 
 
 def _target(s: Setting) -> Target:
@@ -100,17 +97,7 @@ def forward(s: Setting, exact: Callable[[int, int], Ball]) -> Enclosure:
     parts = loss_parts(s.rows(), _target(s), scale)
     if not s.reduced:
         return reduce.finish(parts.reshape(s.shape), scale, exact)
-    total = reduce.total(parts)
-    if s.denominator is not None:
-        total = reduce.quotient(total, _denominator(s))
-        if s.all_ignored == "zero" and not s.kept.any():
-            total = reduce.constant(0.0)
-    return reduce.finish(total, scale, exact)
-
-
-def _denominator(s: Setting) -> reduce.Parts:
-    assert s.denominator is not None
-    return reduce.total(reduce.exact_parts(s.denominator))
+    return reduce.finish(reduce.divided(reduce.total(parts), s.denominator, s.over_nothing), scale, exact)
 
 
 def vjp(s: Setting, cotangent: Float, exact: Callable[[int, int], Ball]) -> Enclosure:
@@ -118,10 +105,7 @@ def vjp(s: Setting, cotangent: Float, exact: Callable[[int, int], Ball]) -> Encl
     if not s.reduced:
         factor = reduce.exact_parts(cotangent.reshape(-1))
     else:
-        one = reduce.constant(float(cotangent))
-        if s.denominator is not None and float(cotangent) != 0.0:
-            one = reduce.quotient(one, _denominator(s))
-        factor = one.broadcast(s.kept.shape)
+        factor = reduce.factor(float(cotangent), s.denominator).broadcast(s.kept.shape)
     rows = gradient_parts(s.rows(), _target(s), factor, reduce.scale_of(s.logits))
     moved = [n for axis, n in enumerate(s.logits.shape) if axis != s.axis]
     return reduce.finish(rows.reshape((*moved, s.classes)).moveaxis(-1, s.axis), exact=exact)
@@ -169,28 +153,14 @@ def _exact_row(s: Setting, x: NDArray[Any], row: int) -> Ball:
     return ball.total(terms)
 
 
-def _exact_denominator(s: Setting) -> arb | None:
-    """The denominator, or None where it is 0 (or there is none to divide by)."""
-    assert s.denominator is not None
-    value = ball.total(arb(float(part)) for part in s.denominator)
-    return None if ball.is_zero(value) else value
-
-
 def exact(s: Setting, where: Sequence[int], bits: int) -> list[Ball]:
     """The loss at the given flat indices, by its definition in ball arithmetic."""
     with ball.precision(bits):
         rows = s.rows()
         if not s.reduced:
             return [_exact_row(s, rows[i], i) for i in where]
-        if s.denominator is None:
-            return [ball.total(_exact_row(s, rows[i], i) for i in range(len(rows)))] * len(where)
-        if s.all_ignored == "zero" and not s.kept.any():
-            return [arb(0)] * len(where)
-        denominator = _exact_denominator(s)
-        if denominator is None:
-            return [math.nan] * len(where)
         total = ball.total(_exact_row(s, rows[i], i) for i in range(len(rows)))
-        return [total if isinstance(total, float) else total / denominator] * len(where)
+        return [ball.divided(total, s.denominator, s.over_nothing)] * len(where)
 
 
 def exact_vjp(s: Setting, where: Sequence[int], bits: int, cotangent: Float) -> list[Ball]:
@@ -207,11 +177,8 @@ def exact_vjp(s: Setting, where: Sequence[int], bits: int, cotangent: Float) -> 
             if not s.kept[row] or g == 0.0:
                 continue
             log_p = ball.log_softmax([float(value) for value in rows[row]])
-            factor: arb | None = arb(g)
-            if s.reduced and s.denominator is not None:
-                denominator = _exact_denominator(s)
-                factor = None if denominator is None else arb(g) / denominator
-            if log_p is None or factor is None:
+            factor = ball.divided(arb(g), s.denominator if s.reduced else None, math.nan)
+            if log_p is None or isinstance(factor, float):
                 for position, _ in wanted:
                     result[position] = math.nan
                 continue

@@ -90,6 +90,10 @@ class Choice:
     def default(self) -> str:
         return next(iter(self.values))
 
+    def starting_with(self, value: str) -> Choice:
+        """The same choice with another default."""
+        return Choice(self.name, {value: self.values[value]} | dict(self.values))
+
 
 @dataclass(frozen=True)
 class Real:
@@ -245,6 +249,13 @@ SMOOTHING_MASS = Choice(
         "V-1": "the other classes get smoothing/(V-1) each, the target's class 1 - smoothing (WeNet, ESPnet, fairseq)",
     },
 )
+TARGET_ENTROPY = Choice(
+    "target_entropy",
+    {
+        "dropped": "a cross entropy (PyTorch, Keras, optax, fairseq)",
+        "kept": "a KL divergence: the entropy of the target is subtracted (WeNet, ESPnet)",
+    },
+)
 WIDE = ("float64", "float32")  # the dtypes that hold integers beyond 65504
 
 
@@ -255,6 +266,14 @@ def real(name: str, value: Any, ndim: int | None = None) -> Array:
         raise TypeError(f"{name} has dtype {array.dtype}; convert it to one of {', '.join(FORMATS)}")
     if ndim is not None and array.ndim != ndim:
         raise InvalidInput(f"{name} has {array.ndim} dimensions, shape {array.shape}; pass {ndim}")
+    return array
+
+
+def classes_last(name: str, value: Any) -> Array:
+    """`value` as a floating-point array (..., V) with at least one class; raises `TypeError` or `InvalidInput`."""
+    array = real(name, value)
+    if array.ndim < 1 or array.shape[-1] == 0:
+        raise InvalidInput(f"{name} has shape {array.shape}; pass (..., V) with at least one class")
     return array
 
 

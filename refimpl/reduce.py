@@ -134,12 +134,9 @@ def total(parts: Parts) -> Parts:
 
 
 def quotient(numerator: Parts, denominator: Parts) -> Parts:
-    """numerator / denominator, for 0-d parts; a denominator of 0 gives nan (0/0, or a signed infinity that nothing defines)."""
-    code = int(numerator.kind)
+    """numerator / denominator, for 0-d parts and a positive denominator."""
     below = float(denominator.hi)
-    if below == 0.0 or code == Kind.NAN:
-        return constant(np.nan)
-    if code != Kind.FINITE:
+    if numerator.kind != Kind.FINITE:
         return numerator
     result = np.zeros(2)
     _quotient(*(frozen(np.array([part.hi, part.lo], np.float64)) for part in (numerator, denominator)), result)
@@ -147,6 +144,23 @@ def quotient(numerator: Parts, denominator: Parts) -> Parts:
     exact = below == 1.0 and float(denominator.radius) == 0.0 == float(denominator.lo)
     radius = float(numerator.radius) if exact else (float(numerator.radius) / below + relative * abs(result[0])) * UP + 8 * TINY
     return _scalar(0, result[0], result[1], radius)
+
+
+def divided(total: Parts, denominator: Float | None, over_nothing: float) -> Parts:
+    """A total over the sum of the numbers in `denominator` (undivided for None); `over_nothing` where that sum is 0."""
+    if denominator is None:
+        return total
+    parts = _sum(denominator)
+    return quotient(total, parts) if parts.hi != 0.0 else constant(over_nothing)
+
+
+def factor(cotangent: float, denominator: Float | None) -> Parts:
+    """cotangent over the sum of the numbers in `denominator`: 0 for a cotangent of 0, nan for a sum of 0."""
+    return constant(0.0) if cotangent == 0.0 else divided(constant(cotangent), denominator, np.nan)
+
+
+def _sum(numbers: Float) -> Parts:
+    return total(exact_parts(numbers))
 
 
 def _scalar(kind: int, hi: float, lo: float, radius: float) -> Parts:

@@ -113,7 +113,21 @@ def _lane_sum(lane: Any, part: int) -> Any:
 
 @kernel
 def loss_rows(
-    start: int, stop: int, x: Any, index: Any, given: Any, weight: Any, masses: Any, kept: Any, entropy: bool, scale: float, relative: float, kind: Any, hi: Any, lo: Any, radius: Any
+    start: int,
+    stop: int,
+    x: Any,
+    index: Any,
+    given: Any,
+    weight: Any,
+    masses: Any,
+    kept: Any,
+    entropy: bool,
+    scale: float,
+    relative: float,
+    kind: Any,
+    hi: Any,
+    lo: Any,
+    radius: Any,
 ) -> None:
     """The loss of rows start to stop, scaled by `scale`; an ignored row is 0, one without a softmax nan."""
     lane = np.zeros((4, LANES))

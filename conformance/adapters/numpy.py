@@ -23,6 +23,12 @@ def softmax(x: Array, axis: int = -1) -> Array:
     return e / e.sum(axis, keepdims=True)
 
 
+def one_hot(target: Array, like: Array) -> Array:
+    """1 at the target's class and 0 elsewhere, in the shape and dtype of `like` (N, V, *)."""
+    classes = np.arange(like.shape[1]).reshape(-1, *(1,) * (target.ndim - 1))
+    return (target[:, None] == classes).astype(like.dtype)
+
+
 def entropy(p: Array) -> Result:
     return -(p * np.log(p)).sum(-1), {"p": lambda g: -g[..., None] * (np.log(p) + 1)}
 
@@ -61,12 +67,12 @@ def kl_div(log_q: Array, p: Array, *, reduction: str = "mean", log_target: bool 
 def nll_loss(
     log_p: Array, target: Array, weight: Array | None = None, *, ignore_index: int | None = None, reduction: str = "mean"
 ) -> Result:
-    one_hot = np.moveaxis(np.eye(log_p.shape[1], dtype=log_p.dtype)[target], -1, 1)
-    row_weight = np.ones_like(log_p[:, 0]) if weight is None else weight[target]
+    t = one_hot(target, log_p)
+    row_weight = np.ones_like(log_p[:, 0]) if weight is None else np.take(weight, target, mode="clip")
     row_weight = row_weight * (target != ignore_index)
-    loss = -(log_p * one_hot).sum(1) * row_weight
+    loss = -(log_p * t).sum(1) * row_weight
     divisor = row_weight.sum() if reduction == "mean" else 1
-    gradients: Gradients = {"log_p": lambda g: -(g * row_weight / divisor)[:, None] * one_hot}
+    gradients: Gradients = {"log_p": lambda g: -(g * row_weight / divisor)[:, None] * t}
     return loss if reduction == "none" else loss.sum() / divisor, gradients
 
 
@@ -82,7 +88,7 @@ def softmax_cross_entropy(
     if weight is not None or (ignore_index is not None and target.dtype == logits.dtype):
         raise Unsupported("the textbook has no class weights, and no ignore_index with probability targets")
     V = logits.shape[1]
-    t = target if target.dtype == logits.dtype else np.moveaxis(np.eye(V, dtype=logits.dtype)[target], -1, 1)
+    t = target if target.dtype == logits.dtype else one_hot(target, logits)
     t = (1 - label_smoothing) * t + label_smoothing / V
     kept = np.ones_like(logits[:, 0]) if target.dtype == logits.dtype else (target != ignore_index).astype(logits.dtype)
     p = softmax(logits, 1)

@@ -236,20 +236,20 @@ SOFTMAX_CROSS_ENTROPY = (
 )
 
 LOG_SOFTMAX = (
-    Defect("classes-70000", ("?",), {"logits": repeat((1, 70000), 0)}, ("bfloat16", "float16"), flags=("many-classes",)),
-    Defect("classes-70000-random", ("?",), {"logits": draws((1, 70000))}, ("float16",), flags=("many-classes",)),
-    Defect("classes-512", ("?",), {"logits": repeat((1, 512), 0)}, ("bfloat16",), "pytorch/executorch#20089", ("many-classes",)),
-    Defect("common-offset-1e7", ("?",), {"logits": [[-1e7, -9999999.0, -9999998.0]]}, WIDE, "pytorch/pytorch#38839"),
-    Defect("gap-110", ("?",), {"logits": [[0.0, -89.0, -110.0]]}, source="pytorch/pytorch#94043"),
-    Defect("gradient-uniform", ("?",), {"logits": repeat((1, 100), 0)}, source="pytorch/pytorch#16028"),
-    Defect("masked-class", ("?",), {"logits": [[0.0, -inf, 1.0]]}),
+    Defect("classes-70000", ("LSM-1",), {"logits": repeat((1, 70000), 0)}, ("bfloat16", "float16"), flags=("many-classes",)),
+    Defect("classes-70000-random", ("LSM-1",), {"logits": draws((1, 70000))}, ("float16",), flags=("many-classes",)),
+    Defect("classes-512", ("LSM-1",), {"logits": repeat((1, 512), 0)}, ("bfloat16",), "pytorch/executorch#20089", ("many-classes",)),
+    Defect("common-offset-1e7", ("LSM-2",), {"logits": [[-1e7, -9999999.0, -9999998.0]]}, WIDE, "pytorch/pytorch#38839"),
+    Defect("gap-110", ("LSM-2",), {"logits": [[0.0, -89.0, -110.0]]}, source="pytorch/pytorch#94043"),
+    Defect("gradient-uniform", ("LSM-3",), {"logits": repeat((1, 100), 0)}, source="pytorch/pytorch#16028"),
+    Defect("masked-class", ("E1",), {"logits": [[0.0, -inf, 1.0]]}),
 )
 
 ENTROPY_WITH_LOGITS = (
-    Defect("masked-class", ("?",), {"logits": [[0.0, -inf, 1.0]]}, source="pytorch/pytorch#40553"),
-    Defect("largest-and-smallest", ("?",), {"logits": [[65504.0, -65504.0]]}, NOT_BFLOAT16, "huggingface/trl#7221"),
-    Defect("common-offset-1e8", ("?",), {"logits": [[1e8, 1e8]]}, WIDE),
-    Defect("gap-110", ("?",), {"logits": [[0.0, -110.0]]}),
+    Defect("masked-class", ("E1",), {"logits": [[0.0, -inf, 1.0]]}, source="pytorch/pytorch#40553"),
+    Defect("largest-and-smallest", ("EWL-2",), {"logits": [[65504.0, -65504.0]]}, NOT_BFLOAT16, "huggingface/trl#7221"),
+    Defect("common-offset-1e8", ("EWL-2",), {"logits": [[1e8, 1e8]]}, WIDE),
+    Defect("gap-110", ("EWL-2",), {"logits": [[0.0, -110.0]]}),
 )
 
 ENTROPY = (
@@ -306,28 +306,28 @@ KL_DIV = (
 )
 
 NLL_LOSS = (
-    Defect("ignore-minus-1", ("?",), {"log_p": [[-1.0, -2.0], [-0.5, -3.0]], "target": [0, -1], "ignore_index": -1}),
+    Defect("ignore-minus-1", ("NLL-2", "E3"), {"log_p": [[-1.0, -2.0], [-0.5, -3.0]], "target": [0, -1], "ignore_index": -1}),
     Defect(
         "ignore-weighted",
-        ("?",),
+        ("NLL-2", "E3"),
         {"log_p": [[-1.0, -2.0], [-0.5, -3.0]], "target": [1, 0], "weight": [0.5, 2.0], "ignore_index": 0},
         source="llvm/torch-mlir#3585",
     ),
-    Defect("gradient-mean", ("?",), {"log_p": [[-1.0, -2.0], [-0.5, -3.0]], "target": [0, 1]}, source="pytorch/pytorch#64163"),
+    Defect("gradient-mean", ("NLL-1",), {"log_p": [[-1.0, -2.0], [-0.5, -3.0]], "target": [0, 1]}, source="pytorch/pytorch#64163"),
     Defect(
         "rows-70000",
-        ("?",),
+        ("NLL-2",),
         {"log_p": repeat((70000, 1), -1), "target": same((70000,), 0)},
         ("float16",),
         "pytorch/pytorch#29429",
         ("many-rows",),
     ),
-    Defect("masked-target-weight-zero", ("?",), {"log_p": [[-1.0, -inf]], "target": [1], "weight": [1.0, 0.0], "reduction": "none"}),
-    Defect("ignored-row-of-nan", ("?",), {"log_p": [[nan, nan], [-1.0, -2.0]], "target": [-100, 0], "ignore_index": -100}),
-    Defect("target-is-V", ("?",), {"log_p": [[-1.0, -2.0]], "target": [2]}, source="tensorflow/tensorflow#8484"),
+    Defect("masked-target-weight-zero", ("NLL-1",), {"log_p": [[-1.0, -inf]], "target": [1], "weight": [1.0, 0.0], "reduction": "none"}),
+    Defect("ignored-row-of-nan", ("E3",), {"log_p": [[nan, nan], [-1.0, -2.0]], "target": [-100, 0], "ignore_index": -100}),
+    Defect("target-is-V", ("E5",), {"log_p": [[-1.0, -2.0]], "target": [2]}, source="tensorflow/tensorflow#8484"),
     Defect(
         "none-by-row",
-        ("?",),
+        ("NLL-1",),
         {"log_p": [[-1.0, -2.0], [-0.5, -3.0]], "target": [0, 1], "reduction": "none"},
         source="microsoft/DirectML#740",
     ),
@@ -336,27 +336,27 @@ NLL_LOSS = (
 X22 = [[[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]], [[2.0, 0.0, -1.0], [0.5, 0.0, 0.0]]]  # (B, T, V) = (2, 2, 3)
 
 SMOOTHED_ATTENTION_LOSS = (
-    Defect("padding", ("?",), {"logits": X22, "target": [[0, 2], [1, -1]]}, source="awslabs/sockeye#200"),
+    Defect("padding", ("SAL-2", "E4"), {"logits": X22, "target": [[0, 2], [1, -1]]}, source="awslabs/sockeye#200"),
     Defect(
         "padding-by-length",
-        ("?",),
+        ("SAL-2", "E4"),
         {"logits": X22, "target": [[0, 2], [1, -1]], "normalize_length": True},
         source="eladhoffer/utils.pytorch#4",
     ),
-    Defect("padding-inside-the-vocabulary", ("?",), {"logits": X22, "target": [[0, 2], [1, 0]], "padding_idx": 0}),
+    Defect("padding-inside-the-vocabulary", ("SAL-2", "E4"), {"logits": X22, "target": [[0, 2], [1, 0]], "padding_idx": 0}),
     Defect(
-        "padded-row-of-nan", ("?",), {"logits": [[[1.0, 2.0, 3.0], [nan, 0.0, 0.0]]], "target": [[0, -1]]}, source="sooftware/kospeech#37"
+        "padded-row-of-nan", ("E4",), {"logits": [[[1.0, 2.0, 3.0], [nan, 0.0, 0.0]]], "target": [[0, -1]]}, source="sooftware/kospeech#37"
     ),
-    Defect("all-padded-by-length", ("?",), {"logits": [X3], "target": [[-1]], "normalize_length": True}),
-    Defect("masked-class-unsmoothed", ("?",), {"logits": [[[0.0, -inf, 1.0]]], "target": [[0]], "smoothing": 0.0}),
-    Defect("masked-class-smoothed", ("?",), {"logits": [[[0.0, -inf, 1.0]]], "target": [[0]]}, source="facebookresearch/pytext#1698"),
-    Defect("entropy-kept", ("?",), {"logits": [[[1.0, 2.0, 3.0]]], "target": [[0]]}),
-    Defect("smoothing-1", ("?",), {"logits": [[[1.0, 2.0, 3.0]]], "target": [[0]], "smoothing": 1.0}),
+    Defect("all-padded-by-length", ("E5",), {"logits": [X3], "target": [[-1]], "normalize_length": True}),
+    Defect("masked-class-unsmoothed", ("E1", "E2"), {"logits": [[[0.0, -inf, 1.0]]], "target": [[0]], "smoothing": 0.0}),
+    Defect("masked-class-smoothed", ("E2",), {"logits": [[[0.0, -inf, 1.0]]], "target": [[0]]}, source="facebookresearch/pytext#1698"),
+    Defect("entropy-kept", ("SAL-1",), {"logits": [[[1.0, 2.0, 3.0]]], "target": [[0]]}),
+    Defect("smoothing-1", ("SAL-1",), {"logits": [[[1.0, 2.0, 3.0]]], "target": [[0]], "smoothing": 1.0}),
     Defect(
-        "classes-70000", ("?",), {"logits": repeat((1, 1, 70000), 0), "target": [[0]]}, ("bfloat16", "float16"), flags=("many-classes",)
+        "classes-70000", ("SAL-1",), {"logits": repeat((1, 1, 70000), 0), "target": [[0]]}, ("bfloat16", "float16"), flags=("many-classes",)
     ),
-    Defect("gap-110", ("?",), {"logits": [[[0.0, -110.0, 1.0]]], "target": [[0]]}, source="NVIDIA/Megatron-LM#7466"),
-    Defect("target-is-V", ("?",), {"logits": [[[1.0, 2.0, 3.0]]], "target": [[3]]}),
+    Defect("gap-110", ("SAL-1",), {"logits": [[[0.0, -110.0, 1.0]]], "target": [[0]]}, source="NVIDIA/Megatron-LM#7466"),
+    Defect("target-is-V", ("E6",), {"logits": [[[1.0, 2.0, 3.0]]], "target": [[3]]}),
 )
 
 DEFECTS = {

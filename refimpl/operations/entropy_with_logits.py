@@ -1,0 +1,295 @@
+"""The entropy of the softmax of logits.
+
+For a row x of V logits, p = softmax(x):
+
+    H = -sum_v p_v ln p_v        dlogits_v = -p_v (ln p_v + H) for a cotangent of 1
+
+Shapes
+    logits (..., V), the class axis last; the output has the shape (...).
+
+Edges
+    E1  x_v = -inf masks class v: it contributes 0, and its gradient is 0.
+    E2  A row that holds a nan or a +inf, or only -inf, gives nan in output and gradient.
+    E3  V = 1, or all classes but one masked: the entropy is 0 and so is the gradient.
+
+Algorithm
+    With top, gap, rest as in `refimpl.rows`, e_v = exp(-gap_v), S = 1 + rest and T = sum of e_v gap_v,
+
+        H = log1p(rest) + T/S        dlogits_v = p_v (gap_v - T/S)
+
+    H is a sum of two non-negative terms. The gradient's difference cancels where a gap is near the mean gap; its radius says by
+    how much.
+
+Error, in units of u^2. D = depth(V).
+    T           e_v gap_v: EXP + 7, summed: 3 D + EXP + 7
+    S           3 D + EXP + 4
+    H           max(3 D + EXP + LOG1P, (3 D + EXP + 7) + (3 D + EXP + 4) + DIV) + 4: OUTPUT = 6 D + 2 EXP + LOG1P + 20
+    gradient    p_v = e_v/S: 3 D + 2 EXP + 4 + DIV; T/S: 6 D + 2 EXP + 11 + DIV; the difference, the product and the cotangent: 4 + 7 + 2:
+                GRADIENT = 9 D + 4 EXP + 2 DIV + 30, relative to p_v (gap_v + T/S)
+
+Source: the definition, with the log-sum-exp as in Blanchard, Higham, Higham, IMA J. Numer. Anal. 41(4), 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from flint import arb
+
+from refimpl import ball, reduce
+from refimpl.ball import Ball
+from refimpl.bounds import MARGIN, Float, LogSoftmax
+from refimpl.doubledouble import DIV, TINY, U2, add, add_positive, div, mul
+from refimpl.elementary import EXP, LOG1P, log1p
+from refimpl.enclosure import Enclosure
+from refimpl.jit import frozen, inline, kernel, over_rows
+from refimpl.operation import WIDE, Arithmetic, Clause, Example, Level, Operation, Real, Variation, classes_last, cotangent_of
+from refimpl.reduce import UP, Parts
+from refimpl.rows import BLOCK, LANES, REST_UNSCALE, accumulate, depth, exp_minus, flush, gap, scan, sums
+
+INF, NAN = float("inf"), float("nan")
+
+
+@inline
+def _mean_gap(row: Any, m: int, top: float, scale: float, lane: Any) -> Any:
+    """(S, T, rest) as double-doubles."""
+    unscale = 1.0 / scale
+    eh, el, _, _ = sums(row, m, -1, top, scale, lane)
+    th, tl = 0.0, 0.0
+    for block in range(0, row.size, BLOCK):
+        for v in range(block, min(block + BLOCK, row.size)):
+            gh, gl = gap(np.float64(row[v]), top, scale)
+            gh, gl = gh * unscale, gl * unscale
+            h, l = exp_minus(gh, gl)
+            if h > 0.0:
+                h, l = mul(h, l, gh, gl)
+                accumulate(lane, 0, v % LANES, h, l)
+        th, tl = flush(lane, 0, th, tl)
+    rest, rest_l = eh * REST_UNSCALE, el * REST_UNSCALE
+    sh, sl = add_positive(1.0, 0.0, rest, rest_l)
+    return sh, sl, th * REST_UNSCALE, tl * REST_UNSCALE, rest, rest_l
+
+
+@kernel
+def output_rows(start: int, stop: int, x: Any, scale: float, relative: float, kind: Any, hi: Any, lo: Any, radius: Any) -> None:
+    """The entropy of rows start to stop."""
+    lane = np.zeros((4, LANES))
+    for i in range(start, stop):
+        row = x[i]
+        m, top = scan(row, lane)
+        if m < 0:
+            kind[i] = 3
+            continue
+        sh, sl, th, tl, rest, rest_l = _mean_gap(row, m, top, scale, lane)
+        qh, ql = div(th, tl, sh, sl)
+        h, l = log1p(rest, rest_l)
+        hi[i], lo[i] = add_positive(h, l, qh, ql)
+        radius[i] = (relative * U2 * hi[i] + (16.0 + 8.0 * row.size) * TINY) * UP if row.size > 1 else 0.0
+
+
+@kernel
+def gradient_rows(start: int, stop: int, x: Any, g: Any, scale: float, relative: float, kind: Any, hi: Any, lo: Any, radius: Any) -> None:
+    """g p_v (gap_v - T/S) for rows start to stop; a cotangent of 0 gives 0."""
+    lane = np.zeros((4, LANES))
+    unscale = 1.0 / scale
+    for i in range(start, stop):
+        row = x[i]
+        if g[i] == 0.0:
+            continue
+        m, top = scan(row, lane)
+        if m < 0:
+            kind[i] = 3
+            continue
+        sh, sl, th, tl, _, _ = _mean_gap(row, m, top, scale, lane)
+        mh, ml = div(th, tl, sh, sl)
+        qh, ql = div(g[i], 0.0, sh, sl)
+        for v in range(row.size):
+            gh, gl = gap(np.float64(row[v]), top, scale)
+            gh, gl = gh * unscale, gl * unscale
+            ph, pl = exp_minus(gh, gl)
+            magnitude = 0.0
+            if ph > 0.0:
+                h, l = add(gh, gl, -mh, -ml)
+                h, l = mul(h, l, ph, pl)
+                h, l = h * REST_UNSCALE, l * REST_UNSCALE
+                hi[i, v], lo[i, v] = mul(h, l, qh, ql)
+                magnitude = ph * REST_UNSCALE * (gh + mh) * abs(qh)
+            exact = row.size == 1 or row[v] == -np.inf
+            radius[i, v] = 0.0 if exact else (relative * U2 * magnitude + (16.0 + 8.0 * row.size) * TINY * (1.0 + abs(g[i]))) * UP
+
+
+def entropy_with_logits(logits: Any) -> Enclosure:
+    """Enclosures of the entropy of softmax(logits) along the last axis; see the module's docstring for definition and edges.
+
+    `logits` (..., V) is float64, float32, bfloat16 or float16; the result has the shape (...), in nats. Raises `InvalidInput` or
+    `TypeError` for bad input.
+    """
+    x = classes_last("logits", logits)
+    rows, scale = reduce.class_rows("logits", x, -1), reduce.scale_of(x)
+    parts = Parts.empty(rows.shape[0])
+    relative = 6 * depth(rows.shape[1]) + 2 * EXP + LOG1P + 20
+    over_rows(output_rows, rows.shape[0], rows.size, rows, scale, relative, *parts.arrays())
+    return reduce.finish(parts.reshape(x.shape[:-1]), 1.0, lambda index, bits: exact([index], bits, logits=x)[0])
+
+
+def entropy_with_logits_vjp(logits: Any, *, cotangent: Any) -> dict[str, Enclosure]:
+    """{"logits": enclosures of the gradient}, for a finite `cotangent` of the output's shape; errors as above."""
+    x = classes_last("logits", logits)
+    g = cotangent_of(cotangent, x.shape[:-1])
+    rows = reduce.class_rows("logits", x, -1)
+    parts = Parts.empty(*rows.shape)
+    relative = 9 * depth(rows.shape[1]) + 4 * EXP + 2 * DIV + 30
+    over_rows(gradient_rows, rows.shape[0], rows.size, rows, frozen(g.reshape(-1)), reduce.scale_of(x), relative, *parts.arrays())
+    result = reduce.finish(parts.reshape(x.shape), 1.0, lambda i, bits: exact_vjp("logits", [i], bits, logits=x, cotangent=g)[0])
+    return {"logits": result}
+
+
+def _exact_entropy(log_p: list[Ball]) -> Ball:
+    return ball.total(ball.times(-ball.exp(lp), lp) for lp in log_p)
+
+
+def exact(where: Sequence[int], bits: int, *, logits: Any) -> list[Ball]:
+    x = classes_last("logits", logits).astype(np.float64)
+    rows = x.reshape(-1, x.shape[-1])
+    with ball.precision(bits):
+        log_ps = (ball.log_softmax(rows[int(i)].tolist()) for i in where)
+        return [math.nan if log_p is None else _exact_entropy(log_p) for log_p in log_ps]
+
+
+def exact_vjp(name: str, where: Sequence[int], bits: int, *, logits: Any, cotangent: Any) -> list[Ball]:
+    x = classes_last("logits", logits).astype(np.float64)
+    rows = x.reshape(-1, x.shape[-1])
+    g = cotangent_of(cotangent, x.shape[:-1]).reshape(-1)
+    with ball.precision(bits):
+        result: list[Ball] = []
+        known: dict[int, tuple[list[Ball] | None, Ball]] = {}
+        for flat in where:
+            i, v = divmod(int(flat), x.shape[-1])
+            if i not in known:
+                log_p = ball.log_softmax(rows[i].tolist())
+                known[i] = log_p, math.nan if log_p is None else _exact_entropy(log_p)
+            log_p, entropy = known[i]
+            if g[i] == 0.0:
+                result.append(arb(0))
+            elif log_p is None:
+                result.append(math.nan)
+            else:
+                p = ball.exp(log_p[v])
+                result.append(ball.times(p * -float(g[i]), arb(0) if ball.is_zero(p) else log_p[v] + entropy))
+        return result
+
+
+def bound(arithmetic: Arithmetic, *, logits: Any) -> Float:
+    """-sum p_v lp_v: each factor's error, a product, the sum."""
+    lp = LogSoftmax.of(arithmetic, classes_last("logits", logits).astype(np.float64))
+    terms, errors = _terms(arithmetic, lp)
+    classes = terms.shape[-1]
+    entropy = terms.sum(axis=-1)
+    error = errors.sum(axis=-1) + (arithmetic.sum_error(classes) + arithmetic.store + arithmetic.unit) * entropy
+    return np.asarray(error * MARGIN + (4 + classes) * arithmetic.tiny * (1 + np.log(classes)))
+
+
+def _terms(arithmetic: Arithmetic, lp: LogSoftmax) -> tuple[Float, Float]:
+    """p_v |lp_v| and the error of each as computed."""
+    with np.errstate(all="ignore"):
+        terms = np.where(lp.probability == 0.0, 0.0, lp.probability * np.abs(lp.value))
+        errors = terms * (lp.relative + 2 * arithmetic.unit + arithmetic.store) + lp.probability * np.where(
+            lp.probability == 0.0, 0.0, lp.error
+        )
+    return terms, errors
+
+
+def bound_vjp(arithmetic: Arithmetic, *, logits: Any, cotangent: Any) -> dict[str, Float]:
+    """g p_v (lp_v + H).
+
+    Differentiation of -sum p lp gives the row -(lp_v + 1) g for p and -p_v g for lp: p_v ((lp_v + 1) - sum_u p_u (lp_u + 1)) and
+    p_v - p_v sum_u p_u, whose terms of 1 cancel; both of the sums of them count with the error of p_v.
+    """
+    x = classes_last("logits", logits).astype(np.float64)
+    u = arithmetic.unit
+    g = np.abs(cotangent_of(cotangent, x.shape[:-1]))[..., None]
+    lp = LogSoftmax.of(arithmetic, x)
+    terms, errors = _terms(arithmetic, lp)
+    classes = x.shape[-1]
+    with np.errstate(all="ignore"):
+        entropy = terms.sum(axis=-1, keepdims=True)
+        mass_error = (lp.probability * lp.relative).sum(axis=-1, keepdims=True)
+        sums = errors.sum(axis=-1, keepdims=True) + mass_error + arithmetic.sum_error(classes) * (entropy + 2.0)
+        size = np.where(lp.probability == 0.0, 0.0, np.abs(lp.value)) + entropy + 2.0
+        own = np.where(lp.probability == 0.0, 0.0, lp.error)
+        error = lp.probability * (size * (lp.relative + 6 * u + 2 * arithmetic.store) + own + sums)
+    return {"logits": g * error * MARGIN + arithmetic.tiny * (4 + 4 * g * (1 + entropy) * (1 + np.log(classes)))}
+
+
+X2 = [[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]]
+OPERATION = Operation(
+    name="entropy_with_logits",
+    prefix="EWL",
+    summary="the entropy of the softmax of logits",
+    inputs={"logits": Real("... V")},
+    parameters={},
+    clauses=(
+        Clause(
+            "EWL-1",
+            Level.MUST,
+            "The output is -sum_v p_v ln p_v with p = softmax(logits), in nats.",
+            examples=(
+                Example("rows", {"logits": X2}),
+                Example("uniform", {"logits": [[0.0, 0.0, 0.0, 0.0]]}),
+                Example("peaked", {"logits": [[40.0, 0.0], [8.0, 0.0]]}),
+                Example("vector", {"logits": [0.5, -1.0, 2.0, 0.0]}),
+            ),
+        ),
+        Clause(
+            "EWL-2",
+            Level.MUST,
+            "A common offset of the logits changes nothing, and a gap of any size gives a finite entropy.",
+            examples=(
+                Example("gap-above-104", {"logits": [[0.0, -110.0]]}),
+                Example("offset-1e7", {"logits": [[1e7, 1e7]]}, WIDE),
+                Example("fp16-ends", {"logits": [[65504.0, -65504.0]]}, ("float64", "float32", "float16")),
+            ),
+        ),
+        Clause(
+            "EWL-3",
+            Level.MUST,
+            "The gradient is -g p_v (ln p_v + H), and each row of it sums to 0.",
+            examples=(Example("gradient", {"logits": X2, "cotangent": [2.0, -0.5]}),),
+        ),
+        Clause(
+            "EWL-4",
+            Level.MUST,
+            "A logit of -inf masks its class: it contributes nothing, and its gradient is 0.",
+            "E1",
+            (Example("masked", {"logits": [[0.0, -INF, 1.0]]}),),
+        ),
+        Clause(
+            "EWL-5",
+            Level.MUST,
+            "A row that holds a nan or +inf, or nothing but -inf, gives nan.",
+            "E2",
+            (
+                Example("nan", {"logits": [[0.0, NAN], [0.0, 1.0]]}),
+                Example("plus-inf", {"logits": [[INF, 0.0]]}),
+                Example("all-masked", {"logits": [[-INF, -INF]]}),
+            ),
+        ),
+        Clause(
+            "EWL-6",
+            Level.MUST,
+            "With one class, or one that is not masked, the entropy is 0 and so is the gradient.",
+            "E3",
+            (Example("one-class", {"logits": [[2.5]]}), Example("one-left", {"logits": [[-INF, 1.0, -INF]]})),
+        ),
+    ),
+    variations=(Variation("rows", {"logits": "logits"}, ("EWL-1", "EWL-3")),),
+    forward=entropy_with_logits,
+    vjp=entropy_with_logits_vjp,
+    exact=exact,
+    exact_vjp=exact_vjp,
+    bound=bound,
+    bound_vjp=bound_vjp,
+)

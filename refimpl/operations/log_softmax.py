@@ -1,0 +1,273 @@
+"""The logarithm of the softmax: the step that every loss from logits shares.
+
+For a row x of V logits, p = softmax(x):
+
+    ln p_v = x_v - ln sum_u exp(x_u)        dlogits_v = g_v - p_v sum_u g_u for a cotangent g
+
+Shapes
+    logits (..., V), the class axis last; the output has the same shape.
+
+Edges
+    E1  x_v = -inf masks class v: ln p_v = -inf and p_v = 0.
+    E2  A row that holds a nan or a +inf, or only -inf, gives nan throughout, in output and gradient.
+    E3  V = 1: the output is 0 and so is the gradient.
+
+Algorithm
+    ln p_v = -(gap_v + log1p(rest)) with top, gap, rest as in `refimpl.rows`: two non-negative terms. With G = sum_u g_u,
+    p_v G = e_v G/(1 + rest) for v != m; for the maximum, g_m - p_m G = G rest/(1 + rest) - sum of g_u over u != m, so that p_m - 1 is
+    never formed.
+
+Error, in units of u^2. D = depth(V).
+    output      gap is exact, log1p(rest): 3 D + EXP + LOG1P; their sum 3: relative to gap_v + log1p(rest)
+    G           sum of V float64 numbers of any sign in double-double: 4 V, relative to sum |g_u|
+    gradient    e_v G/(1 + rest): (3 D + EXP + 4) for 1 + rest, DIV, EXP for e_v (3 D + EXP for rest), 7, 4 V for G; the difference 4:
+                GRADIENT = 6 D + 2 EXP + DIV + 20 + 4 V, relative to |g_v| (the sum of |g_u|, for the maximum) + e_v/(1 + rest) sum |g_u|
+
+Source: the log-sum-exp with the maximum taken out, Blanchard, Higham, Higham, "Accurately computing the log-sum-exp and softmax
+functions", IMA J. Numer. Anal. 41(4), 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from flint import arb
+
+from refimpl import ball, reduce
+from refimpl.ball import Ball
+from refimpl.bounds import MARGIN, Float, LogSoftmax
+from refimpl.doubledouble import DIV, TINY, U2, add, add_float, add_positive, div, mul
+from refimpl.elementary import EXP, LOG1P, log1p
+from refimpl.enclosure import Enclosure
+from refimpl.jit import frozen, kernel, over_rows
+from refimpl.operation import (
+    WIDE,
+    Arithmetic,
+    Clause,
+    Example,
+    Level,
+    Operation,
+    Real,
+    Variation,
+    classes_last,
+    cotangent_of,
+)
+from refimpl.reduce import UP, Parts
+from refimpl.rows import LANES, REST_UNSCALE, depth, exp_minus, gap, scan, sums
+
+INF, NAN = float("inf"), float("nan")
+
+
+@kernel
+def output_rows(start: int, stop: int, x: Any, scale: float, relative: float, kind: Any, hi: Any, lo: Any, radius: Any) -> None:
+    """scale * ln p_v for rows start to stop."""
+    lane = np.zeros((4, LANES))
+    for i in range(start, stop):
+        row = x[i]
+        m, top = scan(row, lane)
+        if m < 0:
+            kind[i] = 3
+            continue
+        eh, el, _, _ = sums(row, m, -1, top, scale, lane)
+        lh, ll = log1p(eh * REST_UNSCALE, el * REST_UNSCALE)
+        lh, ll = lh * scale, ll * scale
+        for v in range(row.size):
+            h, l = gap(np.float64(row[v]), top, scale)
+            if h == np.inf:
+                kind[i, v] = 2
+                hi[i, v] = -np.inf
+                continue
+            h, l = add_positive(h, l, lh, ll)
+            hi[i, v], lo[i, v] = -h, -l
+            radius[i, v] = (relative * U2 * h + 16.0 * TINY) * UP if row.size > 1 else 0.0
+
+
+@kernel
+def gradient_rows(start: int, stop: int, x: Any, g: Any, scale: float, relative: float, kind: Any, hi: Any, lo: Any, radius: Any) -> None:
+    """g_v - p_v sum g for rows start to stop; a row whose cotangent is all 0 gives 0."""
+    lane = np.zeros((4, LANES))
+    unscale = 1.0 / scale
+    for i in range(start, stop):
+        row = x[i]
+        size = 0.0
+        for v in range(row.size):
+            size += abs(g[i, v])
+        if size == 0.0:
+            continue
+        m, top = scan(row, lane)
+        if m < 0:
+            kind[i] = 3
+            continue
+        eh, el, _, _ = sums(row, m, -1, top, scale, lane)
+        rest, rest_l = eh * REST_UNSCALE, el * REST_UNSCALE
+        oh, ol = 0.0, 0.0
+        for v in range(row.size):
+            if v != m:
+                oh, ol = add_float(oh, ol, g[i, v])
+        th, tl = add_float(oh, ol, g[i, m])
+        sh, sl = add_positive(1.0, 0.0, rest, rest_l)
+        qh, ql = div(th, tl, sh, sl)
+        for v in range(row.size):
+            if v == m:
+                h, l = mul(qh, ql, rest, rest_l)
+                magnitude = size * (1.0 + rest / sh)
+                h, l = add(h, l, -oh, -ol)
+            else:
+                eh, el = gap(np.float64(row[v]), top, scale)
+                eh, el = exp_minus(eh * unscale, el * unscale)
+                h, l = mul(eh, el, qh, ql)
+                magnitude = abs(g[i, v]) + size * (eh * REST_UNSCALE) / sh
+                h, l = add_float(-h * REST_UNSCALE, -l * REST_UNSCALE, g[i, v])
+            hi[i, v], lo[i, v] = h, l
+            exact = row.size == 1 or row[v] == -np.inf
+            radius[i, v] = 0.0 if exact else (relative * U2 * magnitude + 16.0 * TINY * (1.0 + size)) * UP
+
+
+def log_softmax(logits: Any) -> Enclosure:
+    """Enclosures of ln softmax(logits) along the last axis; see the module's docstring for the definition and its edges.
+
+    `logits` (..., V) is float64, float32, bfloat16 or float16. Raises `InvalidInput` or `TypeError` for bad input.
+    """
+    x = classes_last("logits", logits)
+    rows, scale = reduce.class_rows("logits", x, -1), reduce.scale_of(x)
+    parts = Parts.empty(*rows.shape)
+    relative = 3 * depth(rows.shape[1]) + EXP + LOG1P + 4
+    over_rows(output_rows, rows.shape[0], rows.size, rows, scale, relative, *parts.arrays())
+    return reduce.finish(parts.reshape(x.shape), scale, lambda index, bits: exact([index], bits, logits=x)[0])
+
+
+def log_softmax_vjp(logits: Any, *, cotangent: Any) -> dict[str, Enclosure]:
+    """{"logits": enclosures of the gradient}, for a finite `cotangent` of the logits' shape; errors as above."""
+    x = classes_last("logits", logits)
+    g = cotangent_of(cotangent, x.shape)
+    rows = reduce.class_rows("logits", x, -1)
+    parts = Parts.empty(*rows.shape)
+    relative = 6 * depth(rows.shape[1]) + 2 * EXP + DIV + 20 + 4 * rows.shape[1]
+    over_rows(gradient_rows, rows.shape[0], rows.size, rows, frozen(g.reshape(rows.shape)), reduce.scale_of(x), relative, *parts.arrays())
+    result = reduce.finish(parts.reshape(x.shape), 1.0, lambda i, bits: exact_vjp("logits", [i], bits, logits=x, cotangent=g)[0])
+    return {"logits": result}
+
+
+def exact(where: Sequence[int], bits: int, *, logits: Any) -> list[Ball]:
+    x = classes_last("logits", logits).astype(np.float64)
+    rows = x.reshape(-1, x.shape[-1])
+    with ball.precision(bits):
+        by_row = {i: ball.log_softmax(rows[i].tolist()) for i in {int(flat) // x.shape[-1] for flat in where}}
+        result: list[Ball] = []
+        for flat in where:
+            row = by_row[int(flat) // x.shape[-1]]
+            result.append(math.nan if row is None else row[int(flat) % x.shape[-1]])
+        return result
+
+
+def exact_vjp(name: str, where: Sequence[int], bits: int, *, logits: Any, cotangent: Any) -> list[Ball]:
+    x = classes_last("logits", logits).astype(np.float64)
+    rows = x.reshape(-1, x.shape[-1])
+    g = cotangent_of(cotangent, x.shape).reshape(rows.shape)
+    with ball.precision(bits):
+        result: list[Ball] = []
+        known: dict[int, tuple[list[Ball] | None, Ball]] = {}
+        for flat in where:
+            i, v = divmod(int(flat), x.shape[-1])
+            if i not in known:
+                known[i] = ball.log_softmax(rows[i].tolist()), ball.total(arb(float(part)) for part in g[i])
+            log_p, total = known[i]
+            if not g[i].any():
+                result.append(arb(0))
+            elif log_p is None:
+                result.append(math.nan)
+            else:
+                result.append(arb(float(g[i, v])) - ball.exp(log_p[v]) * total)
+        return result
+
+
+def bound(arithmetic: Arithmetic, *, logits: Any) -> Float:
+    """The error of lp_v as `LogSoftmax` derives it, and what an underflow adds."""
+    return LogSoftmax.of(arithmetic, classes_last("logits", logits).astype(np.float64)).error * MARGIN + 4 * arithmetic.tiny
+
+
+def bound_vjp(arithmetic: Arithmetic, *, logits: Any, cotangent: Any) -> dict[str, Float]:
+    """g_v - p_v G: the sum G, then p_v's relative error, a product and a difference."""
+    x = classes_last("logits", logits).astype(np.float64)
+    g = np.abs(cotangent_of(cotangent, x.shape))
+    lp = LogSoftmax.of(arithmetic, x)
+    size = g.sum(axis=-1, keepdims=True)
+    error = lp.probability * size * (lp.relative + arithmetic.sum_error(x.shape[-1]) + 3 * arithmetic.unit)
+    return {"logits": (error + 2 * arithmetic.unit * g) * MARGIN + arithmetic.tiny * (4 + 2 * size)}
+
+
+X2 = [[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]]
+OPERATION = Operation(
+    name="log_softmax",
+    prefix="LSM",
+    summary="the logarithm of the softmax along the last axis",
+    inputs={"logits": Real("... V")},
+    parameters={},
+    clauses=(
+        Clause(
+            "LSM-1",
+            Level.MUST,
+            "The output is x_v - ln sum_u exp(x_u), summed over all classes without overflow or saturation.",
+            examples=(
+                Example("rows", {"logits": X2}),
+                Example("vector", {"logits": [0.5, -1.0, 2.0, 0.0]}),
+                Example("peaked", {"logits": [[40.0, 0.0], [8.0, 0.0]]}),
+                Example("no-overflow", {"logits": [[1000.0, 0.0, 999.0]]}),
+            ),
+        ),
+        Clause(
+            "LSM-2",
+            Level.MUST,
+            "A common offset changes nothing, and a gap of any size is kept: ln p is not the logarithm of a rounded p.",
+            examples=(
+                Example("gap-above-104", {"logits": [[0.0, -110.0]]}),
+                Example("offset-1e7", {"logits": [[-1e7, -1e7, -9999999.0]]}, WIDE),
+                Example("gap-beyond-range", {"logits": [[1.5e308, -1.5e308, 0.0]]}, ("float64",)),
+            ),
+        ),
+        Clause(
+            "LSM-3",
+            Level.MUST,
+            "The gradient is g_v - p_v sum_u g_u, and each row of it sums to 0.",
+            examples=(Example("gradient", {"logits": X2, "cotangent": [[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]]}),),
+        ),
+        Clause(
+            "LSM-4",
+            Level.MUST,
+            "A logit of -inf masks its class: its output is -inf.",
+            "E1",
+            (
+                Example("masked", {"logits": [[0.0, -INF, 1.0]]}),
+                Example("first-block-masked", {"logits": [[-INF] * 40 + [1.0, 0.0]]}),
+            ),
+        ),
+        Clause(
+            "LSM-5",
+            Level.MUST,
+            "A row that holds a nan or +inf, or nothing but -inf, gives nan throughout.",
+            "E2",
+            (
+                Example("nan", {"logits": [[0.0, NAN], [0.0, 1.0]]}),
+                Example("plus-inf", {"logits": [[INF, 0.0]]}),
+                Example("all-masked", {"logits": [[-INF, -INF]]}),
+            ),
+        ),
+        Clause(
+            "LSM-6",
+            Level.MUST,
+            "With one class the output is 0 and so is the gradient.",
+            "E3",
+            (Example("one-class", {"logits": [[2.5]]}),),
+        ),
+    ),
+    variations=(Variation("rows", {"logits": "logits"}, ("LSM-1", "LSM-3")),),
+    forward=log_softmax,
+    vjp=log_softmax_vjp,
+    exact=exact,
+    exact_vjp=exact_vjp,
+    bound=bound,
+    bound_vjp=bound_vjp,
+)

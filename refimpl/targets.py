@@ -1,0 +1,51 @@
+"""Class indices and class weights: checked, in rows, with the rows that count and what a mean divides by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refimpl.operation import InvalidInput, OutOfRange, indices, real
+
+Float = NDArray[np.float64]
+
+
+def class_targets(
+    target: Any, shape: tuple[int, ...], classes: int, parameter: str, ignored: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The class of each row (0 for ignored ones) and which rows are kept, both flat.
+
+    `parameter` and `ignored` name the value that ignores a row. Raises `InvalidInput` for another shape than `shape`, and
+    `OutOfRange` for the first kept target that names no class.
+    """
+    t = indices("target", target)
+    if t.shape != shape:
+        raise InvalidInput(f"target has shape {t.shape}; pass {shape}, one class for each row of logits")
+    flat = t.reshape(-1)
+    kept = np.ones(flat.size, bool) if ignored is None else flat != ignored
+    bad = np.flatnonzero(kept & ((flat < 0) | (flat >= classes)))
+    if bad.size:
+        where = [int(i) for i in np.unravel_index(bad[0], shape)]
+        or_ignored = f" or {parameter} = {ignored}" if ignored is not None else f" or name the value that ignores a row as {parameter}"
+        raise OutOfRange(f"target{where} is {int(flat[bad[0]])}; pass a class from 0 to {classes - 1}{or_ignored}")
+    return np.where(kept, flat, 0), kept
+
+
+def class_weight(weight: Any, classes: int) -> Float | None:
+    """The weights as float64, or None; raises `InvalidInput` for another shape or a weight that is negative or not finite."""
+    if weight is None:
+        return None
+    w = real("weight", weight).astype(np.float64)
+    if w.shape != (classes,):
+        raise InvalidInput(f"weight has shape {w.shape}; pass ({classes},), one for each class")
+    bad = np.flatnonzero(~(np.isfinite(w) & (w >= 0)))
+    if bad.size:
+        raise InvalidInput(f"weight[{bad[0]}] is {w[bad[0]]}; pass finite numbers that are not negative")
+    return w
+
+
+def kept_weight(index: NDArray[np.int64], kept: NDArray[np.bool_], weight: Float | None) -> Float:
+    """The numbers whose sum is the weight of the kept rows."""
+    return np.array([float(kept.sum())]) if weight is None else np.append(weight[index[kept]], 0.0)
