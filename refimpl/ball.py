@@ -93,7 +93,11 @@ def log_softmax(row: Sequence[float]) -> list[Ball] | None:
         return None
     anchor = arb(max(row))
     shifted = [None if x == -math.inf else arb(x) - anchor for x in row]
-    log_sum = total(d.exp() for d in shifted if d is not None).log()
+    exponentials = arb(0)
+    for d in shifted:
+        if d is not None:
+            exponentials += d.exp()
+    log_sum = exponentials.log()
     return [-math.inf if d is None else d - log_sum for d in shifted]
 
 

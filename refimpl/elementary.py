@@ -24,7 +24,7 @@ log. x = 2^k m with m in [sqrt(1/2), sqrt(2)], c = round(128/m)/128, r = m*c - 1
     because c has 8 bits, the rest kept with a relative error of u^2. ln x = k ln 2 - ln c + log1p(r).
     Series. log1p(r) to degree 15; the first omitted term is below 2^-115 |r|. Degrees 8 to 15 in float64: 4u * 2^-51.8-3, 0.5 u^2.
     Degrees 7 to 2 in double-double, multiplied by r at least: 0.2 u^2. The sum with 1: 3 u^2, the product with r: 7 u^2. Together 11 u^2.
-    Sum. k = 0 and c = 1: 12 u^2. k = 0 and c != 1: |m - 1| >= 1/257, so |ln c| <= 2.6 |ln m| and |log1p(r)| <= 1.6 |ln m|: 2.6 + 1.6*12 + 4 =
+    Sum. c = 1: 12 u^2. k = 0 and c != 1: |m - 1| >= 1/257, so |ln c| <= 2.6 |ln m| and |log1p(r)| <= 1.6 |ln m|: 2.6 + 1.6*12 + 4 =
     26 u^2. k != 0: |ln x| >= 0.346 and |k ln 2| <= 2 |ln x|: 3*2 for k ln 2, 26/2 for ln m, two sums of 4: 27 u^2. Given as 32.
 
 log1p. For y <= 0.42, m = 1 + y is never rounded: r = (c - 1) + y*c, where the product is exact in its leading part; what is rounded is

@@ -28,9 +28,9 @@ from refimpl.smoothing import Target, gradient_parts, loss_parts, smoothed_masse
 class Setting:
     """One call of a member of the family, its arguments checked and in rows.
 
-    `logits` as given, with its class axis; `index` (rows,) or `given` (rows, V), the other None; `weight` (V,) or None; `kept` (rows,) bool;
-    `only_others` puts the smoothing on the V - 1 other classes; `shape` is the loss's before its reduction. `denominator` is None
-    for no division, else the numbers whose sum the total is divided by.
+    `logits` as given, with its class axis; `index` (rows,) or `given` (rows, V), the other None; `weight` (V,) or None; `kept`
+    (rows,) bool. `only_others` puts the smoothing on the V - 1 other classes; `shape` is the loss's before its reduction.
+    `denominator` is None for no division, else the numbers whose sum the total is divided by.
     """
 
     logits: NDArray[Any]

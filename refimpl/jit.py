@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ def _cache_folder() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
     for source in sorted(_ROOT.rglob("*.py")):
         digest.update(source.read_bytes())
-    base = numba.config.CACHE_DIR or str(_ROOT / "__pycache__")
-    return os.path.join(base, f"kernels-{digest.hexdigest()[:16]}")
+    base = Path(numba.config.CACHE_DIR or _ROOT / "__pycache__")
+    return str(base / f"kernels-{digest.hexdigest()[:16]}")
 
 
 def _compile(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -110,6 +111,6 @@ def over_rows(compiled: Any, rows: int, elements: int, *arguments: Any) -> None:
     if parts == 1:
         compiled(0, rows, *arguments)
         return
-    running = [_pool().submit(compiled, start, stop, *arguments) for start, stop in zip(ends[:-1], ends[1:], strict=True)]
+    running = [_pool().submit(compiled, start, stop, *arguments) for start, stop in pairwise(ends)]
     for part in running:
         part.result()

@@ -47,7 +47,8 @@ class Parts:
         return Parts(self.kind.reshape(shape), self.hi.reshape(shape), self.lo.reshape(shape), self.radius.reshape(shape))
 
     def moveaxis(self, source: int, destination: int) -> Parts:
-        kind, hi, lo, radius = (np.moveaxis(array, source, destination) for array in self.arrays())
+        kind = np.moveaxis(self.kind, source, destination)
+        hi, lo, radius = (np.moveaxis(array, source, destination) for array in (self.hi, self.lo, self.radius))
         return Parts(kind, hi, lo, radius)
 
     def broadcast(self, shape: tuple[int, ...]) -> Parts:
@@ -125,7 +126,7 @@ def total(parts: Parts) -> Parts:
     """The sum of all elements, as 0-d parts. Infinities of both signs, or a nan, give nan."""
     result = np.zeros(4)
     code = _total(*(frozen(array.reshape(-1)) for array in parts.arrays()), result)
-    hi, lo, radii, magnitude = result
+    hi, lo, radii, magnitude = result.tolist()
     steps = min(_BLOCK, parts.hi.size) + math.ceil(parts.hi.size / _BLOCK)
     if code != Kind.FINITE:
         hi, lo, radii, magnitude = {1: np.inf, 2: -np.inf, 3: np.nan}[code], 0.0, 0.0, 0.0

@@ -152,6 +152,7 @@ def log_softmax_vjp(logits: Any, *, cotangent: Any) -> dict[str, Enclosure]:
 
 
 def exact(where: Sequence[int], bits: int, *, logits: Any) -> list[Ball]:
+    """The output at the flat indices `where`, by definition, in ball arithmetic at `bits` bits."""
     x = classes_last("logits", logits).astype(np.float64)
     rows = x.reshape(-1, x.shape[-1])
     with ball.precision(bits):
@@ -164,6 +165,7 @@ def exact(where: Sequence[int], bits: int, *, logits: Any) -> list[Ball]:
 
 
 def exact_vjp(name: str, where: Sequence[int], bits: int, *, logits: Any, cotangent: Any) -> list[Ball]:
+    """The gradient at the flat indices `where`, by definition, in ball arithmetic at `bits` bits."""
     x = classes_last("logits", logits).astype(np.float64)
     rows = x.reshape(-1, x.shape[-1])
     g = cotangent_of(cotangent, x.shape).reshape(rows.shape)

@@ -179,6 +179,7 @@ def nll_loss_vjp(
 
 
 def exact(where: Sequence[int], bits: int, **call: Any) -> list[Ball]:
+    """The output at the flat indices `where`, by definition, in ball arithmetic at `bits` bits."""
     s, _ = _setting(**call)
     with ball.precision(bits):
 
@@ -197,6 +198,7 @@ def exact(where: Sequence[int], bits: int, **call: Any) -> list[Ball]:
 
 
 def exact_vjp(name: str, where: Sequence[int], bits: int, *, cotangent: Any, **call: Any) -> list[Ball]:
+    """The gradient at the flat indices `where`, by definition, in ball arithmetic at `bits` bits."""
     s, _ = _setting(**call)
     g = cotangent_of(cotangent, s.output_shape).reshape(-1)
     with ball.precision(bits):

@@ -105,18 +105,22 @@ def smoothed_attention_loss_vjp(
 
 
 def exact(where: Sequence[int], bits: int, **call: Any) -> list[Ball]:
+    """The output at the flat indices `where`, by definition, in ball arithmetic at `bits` bits."""
     return family.exact(_setting(**call)[0], where, bits)
 
 
 def exact_vjp(name: str, where: Sequence[int], bits: int, *, cotangent: Any, **call: Any) -> list[Ball]:
+    """The gradient at the flat indices `where`, by definition, in ball arithmetic at `bits` bits."""
     return family.exact_vjp(_setting(**call)[0], where, bits, cotangent_of(cotangent, ()))
 
 
 def bound(arithmetic: Arithmetic, **call: Any) -> Float:
+    """The largest error that correct code in that arithmetic makes: `family.bound`."""
     return family.bound(_setting(**call)[0], arithmetic)
 
 
 def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, **call: Any) -> dict[str, Float]:
+    """The same for the gradient: `family.bound_vjp`."""
     return {"logits": family.bound_vjp(_setting(**call)[0], arithmetic, cotangent_of(cotangent, ()))}
 
 

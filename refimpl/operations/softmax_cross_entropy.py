@@ -111,19 +111,23 @@ def softmax_cross_entropy_vjp(
 
 
 def exact(where: Sequence[int], bits: int, **call: Any) -> list[Ball]:
+    """The output at the flat indices `where`, by definition, in ball arithmetic at `bits` bits."""
     return family.exact(_setting(**call)[0], where, bits)
 
 
 def exact_vjp(name: str, where: Sequence[int], bits: int, *, cotangent: Any, **call: Any) -> list[Ball]:
+    """The gradient at the flat indices `where`, by definition, in ball arithmetic at `bits` bits."""
     setting, _ = _setting(**call)
     return family.exact_vjp(setting, where, bits, cotangent_of(cotangent, setting.output_shape))
 
 
 def bound(arithmetic: Arithmetic, **call: Any) -> Float:
+    """The largest error that correct code in that arithmetic makes: `family.bound`."""
     return family.bound(_setting(**call)[0], arithmetic)
 
 
 def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, **call: Any) -> dict[str, Float]:
+    """The same for the gradient: `family.bound_vjp`."""
     setting, _ = _setting(**call)
     return {"logits": family.bound_vjp(setting, arithmetic, cotangent_of(cotangent, setting.output_shape))}
 
@@ -138,9 +142,9 @@ def _setting(logits: Any, target: Any, weight: Any = None, **parameters: Any) ->
     classes, ignore = x.shape[1], given["ignore_index"]
     shape = (x.shape[0], *x.shape[2:])
     w = class_weight(weight, classes)
-    t = target if hasattr(target, "dtype") else np.asarray(target)
+    t = np.asarray(target)
     index, distribution = None, None
-    if np.asarray(t).dtype.kind in "iu" or np.asarray(t).size == 0 and np.shape(t) == shape:
+    if t.dtype.kind in "iu" or (t.size == 0 and t.shape == shape):
         index, kept = class_targets(t, shape, classes, "ignore_index", ignore)
         denominator = kept_weight(index, kept, w)
     else:
@@ -213,7 +217,7 @@ CLAUSES = (
     Clause(
         "SCE-4",
         Level.MUST,
-        "With class indices the mean divides by the sum of the kept rows' weights, a count of rows being exact; with distributions by the rows.",
+        "With class indices the mean divides by the sum of the kept rows' weights, exactly; with distributions by the rows.",
         examples=(
             Example("mean", {"logits": X2, "target": [0, 2]}),
             Example("mean-weighted", {"logits": X2, "target": [0, 2], "weight": [1.0, 2.0, 4.0]}),
