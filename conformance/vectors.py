@@ -12,6 +12,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from importlib.resources import files
 from pathlib import Path
 
@@ -57,9 +59,12 @@ def generate(operation: str | None = None, jobs: int | None = None) -> list[Vect
     large = [i for i in costly if ordered[i].recipes]
     small = [i for i in costly if not ordered[i].recipes]
     made: dict[int, Vector] = {}
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for batch, size in ((large, 1), (small, 16)):
-            made |= zip(batch, pool.imap(expect, [ordered[i] for i in batch], chunksize=size), strict=True)
+    try:
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+            for batch, size in ((large, 1), (small, 16)):
+                made |= zip(batch, pool.map(expect, [ordered[i] for i in batch], chunksize=size), strict=True)
+    except BrokenProcessPool as error:
+        raise VectorError("generate: a process that proves vectors died; see its message, or try again with jobs=1") from error
     return [made[i] for i in range(len(ordered))]
 
 

@@ -5,7 +5,7 @@ d_v = x_v - max x, S = sum of exp(d_v), L = ln S, G = sum of p_v |d_v| (at most 
 
     d_v    one subtraction                                        u |d_v|
     S      exponentials (gap * u |d_v| + exp * u), then the sum   relative (h a + exp u + gap u G)
-    L      the error of S, then log                               h a + u (exp + gap G + log L)
+    L      the error of S, then log; S and L may be stored         h a + u (exp + gap G + log L) + s (1 + L)
     lp_v = d_v - L                                                u |d_v| + error(L) + (u + s) |lp_v|
            formed as x_v - (L + max x) instead (subtracts_lse)    adds u (|L + max x| + |x_v|)
     p_v = exp(lp_v) or exp(d_v)/S                                 relative: error(lp_v) + u (exp + gap |d_v| + 2)
@@ -54,7 +54,7 @@ class LogSoftmax:
             lse = np.log(total)
             value = -gap - lse
             error = arithmetic.sum_error(logits.shape[-1]) + u * (arithmetic.exp + arithmetic.gap * spread + arithmetic.log * lse)
-            error = error + u * gap + (u + arithmetic.store) * np.abs(value)
+            error = error + u * gap + (u + arithmetic.store) * np.abs(value) + arithmetic.store * (1.0 + lse)
             if arithmetic.subtracts_lse:
                 error = error + u * (np.abs(lse + top) + np.abs(logits))
             relative = error + u * (arithmetic.exp + arithmetic.gap * gap + 2.0)

@@ -1,7 +1,7 @@
 """The only place that compiles: strict IEEE arithmetic, cached on disk.
 
-`inline` marks the small building blocks (always inlined by LLVM), `kernel` the loops over rows (entered from Python, run
-without the GIL). Both are compiled without fastmath: no reassociation, no unrequested fusing, the same bits on every IEEE
+`inline` marks the small building blocks (always inlined by LLVM), `routine` the larger ones, `kernel` the loops over rows
+(entered from Python, run without the GIL). Both are compiled without fastmath: no reassociation, no unrequested fusing, the same bits on every IEEE
 machine. The only fused operation is the one written as `fma`.
 
 The cache. Numba keys its cache on a function's own file, so a change in a callee's file would go unnoticed. Ours lives
@@ -59,6 +59,11 @@ def inline(function: Callable[..., Any]) -> Any:
     return numba.njit(error_model="numpy", forceinline=True)(function)
 
 
+def routine(function: Callable[..., Any]) -> Any:
+    """Compile a building block that is too large to be inlined wherever it is used."""
+    return numba.njit(error_model="numpy")(function)
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a loop over rows that Python calls; it holds no lock while it runs."""
     return _compile(nogil=True)(function)
@@ -92,6 +97,10 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads(), thread_name_prefix="refimpl")
+
+
+if hasattr(os, "register_at_fork"):  # a forked child has the pool, but none of its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def threads() -> int:

@@ -163,8 +163,8 @@ Parameter = Number | Whole | Switch | OneOf
 class Arithmetic:
     """The arithmetic that an implementation promises to use; the bounds are derived from it.
 
-    All are unit roundoffs or counts: `unit` of the computation dtype; `store` of the dtype in which intermediates (log
-    probabilities, row losses) are kept, 0.0 where that is the computation dtype; `accumulate` of the sums over classes;
+    All are unit roundoffs or counts: `unit` of the computation dtype; `store` of the dtype in which intermediates (a
+    row's sum of exponentials, log-probabilities, row losses) are kept, 0.0 where that is the computation dtype; `accumulate` of the sums over classes;
     `tiny` the absolute error of an underflow; `lanes` independent accumulators in a sum; `exp` and `log` the errors of those
     functions in units of `unit`; `gap` how often the error of a gap enters an exponential (1 for e/S, 2 for
     exp(log_softmax), 3 for exp2(d*log2 e)); `subtracts_lse` where the target's logit is subtracted from the full log-sum-exp.

@@ -34,25 +34,17 @@ Scaling by 2^n rounds only where the result is below 2^-900 here: 3 TINY are add
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from flint import arb
-from numpy.typing import NDArray
-
-from refimpl import ball, reduce
-from refimpl.ball import Ball
 from refimpl.bounds import Float
 from refimpl.constants import LN2_HI, LN2_LO
 from refimpl.doubledouble import ADD, DIV, MUL, MUL_FLOAT, TINY, U2, add, add_float, div, mul, mul_float, two_prod, two_sum
 from refimpl.elementary import EXP_FAR, LOG, exp_split, ldexp, log, log1p, power_of_two
-from refimpl.enclosure import Enclosure, Exact, Kind
 from refimpl.jit import bits_from_float, frozen, inline, kernel, over_rows
-from refimpl.operation import Arithmetic, InvalidInput
 from refimpl.reduce import UP, Parts
+from refimpl.rows import HUGE
 
+INF, NAN = math.inf, math.nan
 ENTROPY, CROSS, RELATIVE, RATIO, MASS, POINTWISE, POINTWISE_LOG, MASS_LOG = range(8)  # the first four take a probability q
 LOG_RATIO = 72.0
 
@@ -89,7 +81,7 @@ def log_ratio(p: float, q: float) -> Any:
     mq, _, kq = normal(q, 0.0)
     h, l = div(mp, 0.0, mq, 0.0)
     h, l = log(h, l)
-    bh, bl = mul_float(LN2_HI, LN2_LO, np.float64(kp - kq))
+    bh, bl = mul_float(LN2_HI, LN2_LO, float(kp - kq))
     return add(bh, bl, h, l)
 
 
@@ -111,24 +103,232 @@ def place(h: float, l: float, error: float, n: int) -> Any:
     """(kind, hi, lo, radius) of (h + l +/- error u^2) * 2^n; an undetermined one has the kind 0 and hi = inf."""
     if h == 0.0 and error == 0.0:
         return 0, 0.0, 0.0, 0.0
-    if not (abs(h) < np.inf and error < np.inf) or h == 0.0:
-        return 0, np.inf, 0.0, 0.0
-    unit, _, k = normal(1.0 if h == 0.0 else h, 0.0)
+    if h == 0.0 or not (abs(h) < INF and error < INF):
+        return 0, INF, 0.0, 0.0
+    r = error / abs(h) * U2
     h, l, k = normal(h, l)
-    error *= unit / h * power_of_two(min(max(-k, -1022), 1023))
     n += k
-    r = error * U2
     if n > _OVERFLOW and r < 0.25:
-        return 4, math.copysign(np.inf, h), 0.0, 0.0
+        return 4, math.copysign(INF, h), 0.0, 0.0
     if n > _OVERFLOW or not r < 2.0**200:
-        return 0, np.inf, 0.0, 0.0
+        return 0, INF, 0.0, 0.0
     if n < _UNDERFLOW:
         return 0, 0.0, 0.0, TINY
     hi, lo = ldexp(h, l, n)
     half = n >> 1
     r = (r * power_of_two(half)) * power_of_two(n - half)
     if abs(hi) < 2.0**-900:
-        back, again = power_of_two(half - n), power_of_two(-half)
-        exact = error == 0.0 and hi * back * again == h and lo * back * again == l
+        first, second = power_of_two(half - n), power_of_two(-half)
+        exact = error == 0.0 and hi * first * second == h and lo * first * second == l
         r += 0.0 if exact else 3.0 * TINY
     return 0, hi, lo, r
+
+
+@inline
+def _refused(form: int, p: float, q: float) -> bool:
+    """Whether one of the two is a nan, or negative where a probability is due."""
+    probability = form != POINTWISE_LOG and form != MASS_LOG
+    return p != p or q != q or (probability and p < 0.0) or (form <= RATIO and q < 0.0)
+
+
+@inline
+def _kind(value: float) -> int:
+    """The kind of an infinity or a nan."""
+    return 1 if value == INF else 2 if value == -INF else 3
+
+
+@inline
+def _term(form: int, p: float, q: float) -> Any:
+    """(kind, h, l, error, n): one term is (h + l +/- error u^2) * 2^n."""
+    if _refused(form, p, q):
+        return 3, 0.0, 0.0, 0.0, 0
+    if p == (-INF if form == POINTWISE_LOG else 0.0):
+        return 0, 0.0, 0.0, 0.0, 0
+    if form == ENTROPY:
+        if p == INF:
+            return 2, 0.0, 0.0, 0.0, 0
+    elif form == CROSS:
+        if q == 0.0 or q == INF or p == INF:
+            return (1 if q < 1.0 else 2 if q > 1.0 else 3), 0.0, 0.0, 0.0, 0
+    elif form == RELATIVE and q == 0.0:
+        return 1, 0.0, 0.0, 0.0, 0
+    elif abs(p) == INF or abs(q) == INF:
+        return _kind(p - q), 0.0, 0.0, 0.0, 0
+    if form == POINTWISE_LOG:
+        h, l = two_sum(p, -q)
+        h, l, error, n = exp_times(p, h, l, 0.0)
+        return 0, h, l, error, n
+    n = 0
+    if form == RELATIVE:
+        h, l = log_ratio(p, q)
+        error = LOG_RATIO * abs(h)
+    else:
+        h, l = log(q if form == CROSS else p, 0.0)
+        error = LOG * abs(h)
+    if form == POINTWISE:
+        h, l = add_float(h, l, -q)
+        error += 2.0 * abs(h)
+    elif form != RELATIVE:
+        h, l = -h, -l
+    if h != 0.0:
+        error /= abs(h)
+        h, l, n = normal(h, l)
+        error *= abs(h)
+    m, _, k = normal(p, 0.0)
+    h, l = mul_float(h, l, m)
+    return 0, h, l, error * m + MUL_FLOAT * abs(h), n + k
+
+
+@inline
+def _slope(form: int, p: float, q: float) -> Any:
+    """(kind, h, l, error, n) of one derivative; the kind 5 where there is none."""
+    if _refused(form, p, q):
+        return 3, 0.0, 0.0, 0.0, 0
+    if form == MASS_LOG:
+        if abs(p) == INF:
+            return (2 if p > 0.0 else 0), 0.0, 0.0, 0.0, 0
+        h, l, error, n = exp_times(p, -1.0, 0.0, 0.0)
+        return 0, h, l, error, n
+    if form == MASS:
+        if p == INF or p == 0.0:
+            return (2 if p > 0.0 else 0), 0.0, 0.0, 0.0, 0
+        m, _, k = normal(p, 0.0)
+        return 0, -m, 0.0, 0.0, k
+    if form == POINTWISE_LOG:
+        if p == -INF:
+            return (5 if abs(q) == INF else 0), 0.0, 0.0, 0.0, 0
+        if p == INF or abs(q) == INF:
+            return _kind(p - q), 0.0, 0.0, 0.0, 0
+        h, l = two_sum(p, -q)
+        h, l = add_float(h, l, 1.0)
+        h, l, error, n = exp_times(p, h, l, 2.0)
+        return 0, h, l, error, n
+    if form == RATIO:
+        if q == 0.0 or p == INF:
+            return (5 if p == 0.0 else 3 if q == INF else 2), 0.0, 0.0, 0.0, 0
+        if p == 0.0 or q == INF:
+            return 0, 0.0, 0.0, 0.0, 0
+        mp, _, kp = normal(p, 0.0)
+        mq, _, kq = normal(q, 0.0)
+        h, l = div(mp, 0.0, mq, 0.0)
+        return 0, -h, -l, DIV * h, kp - kq
+    if form == CROSS:
+        if q == 0.0 or q == INF:
+            return (2 if q > 0.0 else 5 if p == 0.0 else 1), 0.0, 0.0, 0.0, 0
+        h, l = log(q, 0.0)
+        return 0, -h, -l, LOG * abs(h), 0
+    if p == 0.0:
+        none = q == (0.0 if form == RELATIVE else -INF) and form != ENTROPY
+        return (5 if none else 1 if form == ENTROPY else 2), 0.0, 0.0, 0.0, 0
+    if form == RELATIVE and q == 0.0:
+        return 1, 0.0, 0.0, 0.0, 0
+    if p == INF or abs(q) == INF:
+        return (2 if form == ENTROPY else _kind(p - q)), 0.0, 0.0, 0.0, 0
+    if form == RELATIVE:
+        h, l = log_ratio(p, q)
+        error = LOG_RATIO * abs(h)
+    else:
+        h, l = log(p, 0.0)
+        error = LOG * abs(h)
+    if form == POINTWISE:
+        ch, cl = two_sum(1.0, -q)
+        h, l = add(h, l, ch, cl)
+        return 0, h, l, error + ADD * abs(h), 0
+    h, l = add_float(h, l, 1.0)
+    error += 2.0 * abs(h)
+    return (0, -h, -l, error, 0) if form == ENTROPY else (0, h, l, error, 0)
+
+
+@kernel
+def term_rows(
+    start: int, stop: int, form: int, shift: int, p: Any, q: Any, relative: float, kind: Any, hi: Any, lo: Any, radius: Any
+) -> None:
+    """2^shift times the sum of the terms of rows start to stop; `relative` is the error of the additions."""
+    classes = p.shape[1]
+    for i in range(start, stop):
+        h, l, r, magnitude = 0.0, 0.0, 0.0, 0.0
+        positive, negative, nan, beyond = False, False, False, 0.0
+        for block in range(0, classes, _BLOCK):
+            bh, bl = 0.0, 0.0
+            for v in range(block, min(block + _BLOCK, classes)):
+                code, th, tl, tr, n = _term(form, p[i, v], q[i, v])
+                if code == 0:
+                    code, th, tl, tr = place(th, tl, tr, n + shift)
+                if code == 0:
+                    bh, bl = add(bh, bl, th, tl)
+                    r += tr
+                    magnitude += abs(th)
+                elif code == 4:
+                    beyond = th
+                else:
+                    positive, negative, nan = positive or code == 1, negative or code == 2, nan or code == 3
+            h, l = add(h, l, bh, bl)
+        hi[i], lo[i], radius[i], kind[i] = h, l, (r + relative * U2 * magnitude) * UP, 0
+        if nan or (positive and negative):
+            hi[i], kind[i] = NAN, 3
+        elif positive or negative:
+            hi[i], kind[i] = (INF, 1) if positive else (-INF, 2)
+        elif beyond != 0.0:  # one such term alone is an overflow; of more, only the exact form knows the sum
+            hi[i], kind[i] = beyond, 4 if classes == 1 else 0
+
+
+@kernel
+def slope_rows(
+    start: int,
+    stop: int,
+    form: int,
+    p: Any,
+    q: Any,
+    factor_hi: Any,
+    factor_lo: Any,
+    factor_radius: Any,
+    kind: Any,
+    hi: Any,
+    lo: Any,
+    radius: Any,
+) -> None:
+    """factor_i times the derivatives of rows start to stop; 0 where the factor is 0."""
+    for i in range(start, stop):
+        f = factor_hi[i]
+        if f == 0.0:
+            continue
+        fh, fl, fk = normal(f, factor_lo[i])
+        relative = factor_radius[i] / abs(f) / U2
+        for v in range(p.shape[1]):
+            code, h, l, error, n = _slope(form, p[i, v], q[i, v])
+            if code == 0:
+                error *= abs(fh)
+                if l == 0.0 and fl == 0.0:
+                    h, l = two_prod(h, fh)
+                else:
+                    h, l = mul(h, l, fh, fl)
+                    error += MUL * abs(h)
+                code, h, l, error = place(h, l, error + relative * abs(h), n + fk)
+                hi[i, v], lo[i, v], radius[i, v], kind[i, v] = h, l, error * UP, code
+            elif code == 1 or code == 2:
+                positive = (code == 1) == (f > 0.0)
+                hi[i, v], kind[i, v] = (INF, 1) if positive else (-INF, 2)
+            else:
+                hi[i, v], kind[i, v] = NAN, code
+
+
+def shift_of(largest: float) -> int:
+    """The power of two that terms of at most that magnitude are multiplied with, so that their sums stay within float64."""
+    return -64 if largest >= HUGE else 0
+
+
+def term_parts(form: int, p: Float, q: Float, shift: int) -> Parts:
+    """2^shift times the sum of the terms of each row of p and q (rows, V)."""
+    rows, classes = p.shape
+    parts = Parts.empty(rows)
+    additions = 0 if classes == 1 else min(classes, _BLOCK) + math.ceil(classes / _BLOCK)
+    over_rows(term_rows, rows, p.size, form, shift, frozen(p), frozen(q), ADD * additions, *parts.arrays())
+    return parts
+
+
+def slope_parts(form: int, p: Float, q: Float, factor: Parts) -> Parts:
+    """The derivatives at p and q (rows, V), each row times its `factor` (rows,)."""
+    parts = Parts.empty(*p.shape)
+    factors = (frozen(array) for array in factor.arrays()[1:])
+    over_rows(slope_rows, p.shape[0], p.size, form, frozen(p), frozen(q), *factors, *parts.arrays())
+    return parts

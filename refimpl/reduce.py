@@ -58,10 +58,11 @@ class Parts:
 
 def scale_of(values: NDArray[Any]) -> float:
     """The factor for linear terms in `values`: 2^-64 where one is so large that differences may leave float64, else 1."""
+    if values.dtype != np.float64:  # no narrower format reaches so far
+        return 1.0
     largest = 0.0
     for chunk in np.array_split(values.reshape(-1), max(1, values.size >> 16)):
-        magnitude = np.abs(chunk.astype(np.float64))
-        largest = max(largest, float(np.max(magnitude, initial=0.0, where=np.isfinite(magnitude))))
+        largest = max(largest, float(np.max(np.abs(chunk), initial=0.0, where=np.isfinite(chunk))))
     return SCALE_DOWN if largest >= HUGE else 1.0
 
 
@@ -140,7 +141,11 @@ def quotient(numerator: Parts, denominator: Parts) -> Parts:
     if numerator.kind != Kind.FINITE:
         return numerator
     result = np.zeros(2)
-    _quotient(*(frozen(np.array([part.hi, part.lo], np.float64)) for part in (numerator, denominator)), result)
+    exponents = [int(np.frexp(part.hi)[1]) for part in (numerator, denominator)]  # brought to 1: a remainder must not underflow
+    near_one = [np.ldexp([part.hi, part.lo], -n) for part, n in zip((numerator, denominator), exponents, strict=True)]
+    _quotient(*(frozen(pair) for pair in near_one), result)
+    with np.errstate(over="ignore", under="ignore"):
+        result = np.ldexp(result, exponents[0] - exponents[1])
     relative = DIV * U2 + float(denominator.radius) / below
     exact = below == 1.0 and float(denominator.radius) == 0.0 == float(denominator.lo)
     radius = float(numerator.radius) if exact else (float(numerator.radius) / below + relative * abs(result[0])) * UP + 8 * TINY

@@ -3,10 +3,11 @@
 For a row x of V logits, top = x_m with m the first index of the maximum, gap_v = top - x_v >= 0 (a double-double, exactly),
 and rest = sum of exp(-gap_v) over v != m, so that the log-sum-exp is top + log1p(rest) and nothing cancels.
 
-Sums run in LANES independent lanes (class v in lane v mod LANES), which are added up in order after every BLOCK classes; the
-block sums are added in order. Compilers may vectorise over the lanes without changing a bit. A term passes through at most
+Sums run in LANES independent lanes (class v in lane v mod LANES). After every BLOCK classes the lanes are added up as a binary
+tree and their sum goes to a middle sum, which goes to the total after every SPAN classes. Compilers may vectorise over
+the lanes without changing a bit. A term passes through at most
 
-    depth(V) = ceil(min(V, BLOCK)/LANES) + min(V, LANES) + ceil(V/BLOCK)
+    depth(V) = BLOCK/LANES + log2 LANES + min(ceil(V/BLOCK), SPAN/BLOCK) + ceil(V/SPAN) + 1
 
 additions, each with a relative error of 3 u^2, and all terms are non-negative: a sum of terms with relative error e has a
 relative error of (3 depth(V) + e) u^2, up to second order, which the radii's rounding up covers.
@@ -28,10 +29,11 @@ import numpy as np
 
 from refimpl.doubledouble import add_positive, two_sum
 from refimpl.elementary import exp_split
-from refimpl.jit import float_from_bits, inline
+from refimpl.jit import float_from_bits, inline, routine
 
-LANES = 16
-BLOCK = 512
+LANES = 32
+BLOCK = 256
+SPAN = 64 * BLOCK
 REST_SCALE, REST_UNSCALE = 2.0**960, 2.0**-960
 HUGE = 2.0**960  # logits from here on are scaled
 SCALE_DOWN = 2.0**-64
@@ -42,12 +44,19 @@ _FARTHEST = 1340.0  # exp(-_FARTHEST) < 2^-1933
 
 def depth(classes: int) -> float:
     """The number of additions that a term of a sum over the classes passes through, at most."""
-    return float(math.ceil(min(classes, BLOCK) / LANES) + min(classes, LANES) + math.ceil(classes / BLOCK))
+    middle = min(math.ceil(classes / BLOCK), SPAN // BLOCK)
+    return float(math.ceil(min(classes, BLOCK) / LANES) + math.log2(LANES) + middle + math.ceil(classes / SPAN) + 1)
 
 
 @inline
+def scratch() -> Any:
+    """Lanes for two sums (hi and lo of each), with their middle sums and totals in the last two columns."""
+    return np.zeros((4, LANES + 2))
+
+
+@routine
 def scan(row: Any, lane: Any) -> Any:
-    """(m, top) of a row; m = -1 where the row has no softmax. `lane` is scratch of shape (4, LANES)."""
+    """(m, top) of a row; m = -1 where the row has no softmax. `lane` is scratch."""
     size = row.size
     full = size - size % LANES
     for i in range(LANES):
@@ -91,22 +100,48 @@ def exp_minus(h: float, l: float) -> Any:
 
 
 @inline
+def clear(lane: Any) -> None:
+    """Set both sums to zero."""
+    for part in range(4):
+        for i in range(LANES + 2):
+            lane[part, i] = 0.0
+
+
+@inline
 def accumulate(lane: Any, part: int, i: int, h: float, l: float) -> None:
-    """Add a non-negative double-double to lane i of accumulator `part` (0 or 2)."""
+    """Add a non-negative double-double to lane i of the sum `part` (0 or 2)."""
     lane[part, i], lane[part + 1, i] = add_positive(lane[part, i], lane[part + 1, i], h, l)
 
 
 @inline
-def flush(lane: Any, part: int, h: float, l: float) -> Any:
-    """Add the lanes, in order, to h + l and clear them."""
-    for i in range(LANES):
-        h, l = add_positive(h, l, lane[part, i], lane[part + 1, i])
-        lane[part, i] = 0.0
-        lane[part + 1, i] = 0.0
-    return h, l
+def _move(lane: Any, part: int, source: int, destination: int) -> None:
+    """Add a column to another and clear it."""
+    accumulate(lane, part, destination, lane[part, source], lane[part + 1, source])
+    lane[part, source] = 0.0
+    lane[part + 1, source] = 0.0
+
+
+@routine
+def end_block(lane: Any, part: int, classes: int) -> None:
+    """After a multiple of BLOCK classes: add the lanes to the middle sum, and after a multiple of SPAN that to the total."""
+    width = LANES // 2
+    while width > 0:
+        for i in range(width):
+            _move(lane, part, i + width, i)
+        width //= 2
+    _move(lane, part, 0, LANES)
+    if classes % SPAN == 0:
+        _move(lane, part, LANES, LANES + 1)
 
 
 @inline
+def collect(lane: Any, part: int) -> Any:
+    """The sum of all that was accumulated."""
+    end_block(lane, part, SPAN)
+    return lane[part, LANES + 1], lane[part + 1, LANES + 1]
+
+
+@routine
 def sums(row: Any, m: int, skip: int, top: float, scale: float, lane: Any) -> Any:
     """(rest * REST_SCALE, scale * sum of the gaps over v != skip), two double-doubles.
 
@@ -114,13 +149,11 @@ def sums(row: Any, m: int, skip: int, top: float, scale: float, lane: Any) -> An
     """
     size = row.size
     unscale = 1.0 / scale
-    eh, el, gh, gl = 0.0, 0.0, 0.0, 0.0
-    for part in range(4):
-        for i in range(LANES):
-            lane[part, i] = 0.0
+    clear(lane)
     full = size - size % LANES
     for block in range(0, full, BLOCK):
-        for start in range(block, min(block + BLOCK, full), LANES):
+        end = min(block + BLOCK, full)
+        for start in range(block, end, LANES):
             for i in range(LANES):
                 h, l = gap(np.float64(row[start + i]), top, scale)
                 ph, pl = exp_minus(h * unscale, l * unscale)
@@ -128,16 +161,18 @@ def sums(row: Any, m: int, skip: int, top: float, scale: float, lane: Any) -> An
                 accumulate(lane, 0, i, ph if other else 0.0, pl if other else 0.0)
                 other = start + i != skip
                 accumulate(lane, 2, i, h if other else 0.0, l if other else 0.0)
-        eh, el = flush(lane, 0, eh, el)
-        gh, gl = flush(lane, 2, gh, gl)
+        if end % BLOCK == 0:
+            end_block(lane, 0, end)
+            end_block(lane, 2, end)
     for v in range(full, size):
         h, l = gap(np.float64(row[v]), top, scale)
         if v != m:
-            lane[0, v - full], lane[1, v - full] = exp_minus(h * unscale, l * unscale)
+            ph, pl = exp_minus(h * unscale, l * unscale)
+            accumulate(lane, 0, v - full, ph, pl)
         if v != skip:
-            lane[2, v - full], lane[3, v - full] = h, l
-    eh, el = flush(lane, 0, eh, el)
-    gh, gl = flush(lane, 2, gh, gl)
+            accumulate(lane, 2, v - full, h, l)
+    eh, el = collect(lane, 0)
+    gh, gl = collect(lane, 2)
     if not gh < np.inf:  # an infinite gap has left a nan in the error terms
         gh, gl = np.inf, 0.0
     return eh, el, gh, gl

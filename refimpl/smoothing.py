@@ -26,6 +26,10 @@ Error, in units of u^2, relative to the sum of the magnitudes of the terms. D = 
     loss        two sums, 8                         LOSS(V) = 6 D + EXP + LOG + LOG1P + 70
     gradient    e_v C/(1 + rest)                    6 D + 2 EXP + 24 + 4 + DIV + 7, times a factor of relative error f, 7
                                                     GRADIENT(V) = 6 D + 2 EXP + DIV + 80, beside f
+
+Underflow. A mass or a coefficient below SMALL = 2^-900 may be off by multiples of 2^-1074 instead, and is at least 2^-1074 where it isn't 0, so
+that it meets an infinite gap as it should. Off is within 3 * 2^-1074, keep * s_v + off within 5, c_v within 8 (1 + w_v). Such a class moves the loss by
+that times gap_v + log1p(rest) and, for c_v ln t_v, times 750 > |ln t_v| + 1; and the gradient by that times |factor|.
 """
 
 from __future__ import annotations
@@ -40,7 +44,9 @@ from refimpl.doubledouble import DIV, TINY, U2, add, add_positive, div, mul, mul
 from refimpl.elementary import EXP, LOG, LOG1P, log, log1p
 from refimpl.jit import frozen, inline, kernel, over_rows
 from refimpl.reduce import UP, Parts
-from refimpl.rows import LANES, REST_UNSCALE, depth, exp_minus, gap, scan, sums
+from refimpl.rows import BLOCK, LANES, REST_UNSCALE, accumulate, clear, collect, depth, end_block, exp_minus, gap, scan, scratch, sums
+
+SMALL = 2.0**-900  # below this, a product may have lost bits to underflow
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ def smoothed_masses(smoothing: float, classes: float, only_others: bool, result:
     shared = classes - 1.0 if only_others else classes
     if smoothing > 0.0 and shared > 0.0:
         result[2], result[3] = div(smoothing, 0.0, shared, 0.0)
+        result[2] = max(result[2], TINY)
         if not only_others:
             oh, ol = add(oh, ol, result[2], result[3])
     result[0], result[1] = oh, ol
@@ -90,7 +97,18 @@ def _mass(v: int, i: int, index: Any, given: Any, masses: Any) -> Any:
 @inline
 def _coefficient(v: int, th: float, tl: float, weight: Any) -> Any:
     """c_v = w_v t_v."""
-    return mul_float(th, tl, weight[v]) if weight.size > 0 else (th, tl)
+    if weight.size == 0:
+        return th, tl
+    h, l = mul_float(th, tl, weight[v])
+    return (TINY if h == 0.0 and th > 0.0 and weight[v] > 0.0 else h), l
+
+
+@inline
+def _lossy(v: int, th: float, ch: float, weight: Any) -> float:
+    """1 + w_v where underflow may have touched t_v or c_v, else 0."""
+    if ch == 0.0 or (th >= SMALL and ch >= SMALL):
+        return 0.0
+    return 1.0 + weight[v] if weight.size > 0 else 2.0
 
 
 @inline
@@ -101,14 +119,6 @@ def _times(ch: float, cl: float, gh: float, gl: float) -> Any:
     if gh == np.inf:
         return np.inf, 0.0
     return mul(ch, cl, gh, gl)
-
-
-@inline
-def _lane_sum(lane: Any, part: int) -> Any:
-    h, l = 0.0, 0.0
-    for i in range(LANES):
-        h, l = add_positive(h, l, lane[part, i], lane[part + 1, i])
-    return h, l
 
 
 @kernel
@@ -130,7 +140,7 @@ def loss_rows(
     radius: Any,
 ) -> None:
     """The loss of rows start to stop, scaled by `scale`; an ignored row is 0, one without a softmax nan."""
-    lane = np.zeros((4, LANES))
+    lane = scratch()
     classes = x.shape[1]
     plain = given.shape[0] == 0 and weight.size == 0
     for i in range(start, stop):
@@ -145,11 +155,14 @@ def loss_rows(
         eh, el, gh, gl = sums(row, m, index[i] if plain else -1, top, scale, lane)
         # A = sum of c_v gap_v, C = sum of c_v, E = sum of c_v ln t_v (negative for masses below 1)
         Eh, El, magnitude = 0.0, 0.0, 0.0
+        lossy, lossy_gaps = 0.0, 0.0  # sums of 1 + w_v, and of (1 + w_v) gap_v, over the classes touched by underflow
         if plain:
             ah, al = _times(masses[2], masses[3], gh, gl)
             h, l = gap(np.float64(row[index[i]]), top, scale)
             h, l = _times(masses[0], masses[1], h, l)
             infinite = ah == np.inf or h == np.inf
+            if 0.0 < masses[2] < SMALL and not infinite:
+                lossy, lossy_gaps = 2.0 * classes, 2.0 * gh
             ah, al = add_positive(ah, al, h, l)
             ch, cl = (1.0, 0.0) if classes > 1 else (masses[0], masses[1])
             if entropy:
@@ -164,42 +177,45 @@ def loss_rows(
                         Eh, El = add(Eh, El, h, l)
                         magnitude += abs(h) + th
         else:
-            ah, al, ch, cl, infinite = 0.0, 0.0, 0.0, 0.0, False
-            for block in range(0, classes, LANES * 32):
-                lane[:] = 0.0
-                for v in range(block, min(block + LANES * 32, classes)):
-                    th, tl = _mass(v, i, index, given, masses)
-                    h, l = _coefficient(v, th, tl, weight)
-                    if h == 0.0:
-                        continue
-                    p = v % LANES
-                    lane[0, p], lane[1, p] = add_positive(lane[0, p], lane[1, p], h, l)
-                    zh, zl = gap(np.float64(row[v]), top, scale)
-                    if zh == np.inf:
-                        infinite = True
-                        continue
-                    zh, zl = mul(h, l, zh, zl)
-                    lane[2, p], lane[3, p] = add_positive(lane[2, p], lane[3, p], zh, zl)
-                    if entropy and (th != 1.0 or tl != 0.0):
-                        zh, zl = log(th, tl)
-                        zh, zl = mul(zh, zl, h, l)
-                        Eh, El = add(Eh, El, zh, zl)
-                        magnitude += abs(zh) + h
-                h, l = _lane_sum(lane, 0)
-                ch, cl = add_positive(ch, cl, h, l)
-                h, l = _lane_sum(lane, 2)
-                ah, al = add_positive(ah, al, h, l)
+            infinite = False
+            clear(lane)
+            for v in range(classes):
+                if v % BLOCK == 0 and v > 0:
+                    end_block(lane, 0, v)
+                    end_block(lane, 2, v)
+                th, tl = _mass(v, i, index, given, masses)
+                h, l = _coefficient(v, th, tl, weight)
+                if h == 0.0:
+                    continue
+                accumulate(lane, 0, v % LANES, h, l)
+                zh, zl = gap(np.float64(row[v]), top, scale)
+                if zh == np.inf:
+                    infinite = True
+                    continue
+                touched = _lossy(v, th, h, weight)
+                lossy += touched
+                lossy_gaps += touched * zh
+                zh, zl = mul(h, l, zh, zl)
+                accumulate(lane, 2, v % LANES, zh, zl)
+                if entropy and (th != 1.0 or tl != 0.0):
+                    zh, zl = log(th, tl)
+                    zh, zl = mul(zh, zl, h, l)
+                    Eh, El = add(Eh, El, zh, zl)
+                    magnitude += abs(zh) + h
+            ch, cl = collect(lane, 0)
+            ah, al = collect(lane, 2)
         if infinite:
             hi[i], kind[i] = np.inf, 1
             continue
         h, l = log1p(eh * REST_UNSCALE, el * REST_UNSCALE)
+        lossy_gaps += lossy * (h + 750.0) * scale
         h, l = mul(h * scale, l * scale, ch, cl)
         h, l = add_positive(h, l, ah, al)
         size = abs(h) + magnitude * scale
         h, l = add(h, l, Eh * scale, El * scale)
         extra = 4.0 * classes * magnitude * scale if not plain else 0.0
         hi[i], lo[i] = h, l
-        radius[i] = ((relative * size + extra) * U2 + (16.0 + 4.0 * classes) * TINY * (1.0 + ch)) * UP
+        radius[i] = ((relative * size + extra) * U2 + ((16.0 + 4.0 * classes) * (1.0 + ch) + 16.0 * lossy_gaps) * TINY) * UP
         if classes == 1 and magnitude == 0.0:
             radius[i] = 0.0
 
@@ -225,13 +241,13 @@ def gradient_rows(
     radius: Any,
 ) -> None:
     """factor_i * (p_v C - c_v) for rows start to stop; 0 for ignored rows and for a factor of 0, nan without a softmax."""
-    lane = np.zeros((4, LANES))
+    lane = scratch()
     classes = x.shape[1]
     unscale = 1.0 / scale
     for i in range(start, stop):
         fh, fl, fr = factor_hi[i], factor_lo[i], factor_radius[i]
         hi[i], lo[i], radius[i], kind[i] = 0.0, 0.0, 0.0, 0
-        if kept[i] == 0 or fh == 0.0:
+        if kept[i] == 0 or (fh == 0.0 and fr == 0.0):
             continue
         row = x[i]
         m, top = scan(row, lane)
@@ -241,19 +257,20 @@ def gradient_rows(
         eh, el, _, _ = sums(row, m, -1, top, scale, lane)
         rest, rest_l = eh * REST_UNSCALE, el * REST_UNSCALE
         # C without the maximum's own coefficient, which is added last
-        oh, ol = 0.0, 0.0
-        for block in range(0, classes, LANES * 32):
-            lane[:] = 0.0
-            for v in range(block, min(block + LANES * 32, classes)):
-                if v != m:
-                    h, l = _mass(v, i, index, given, masses)
-                    h, l = _coefficient(v, h, l, weight)
-                    p = v % LANES
-                    lane[0, p], lane[1, p] = add_positive(lane[0, p], lane[1, p], h, l)
-            h, l = _lane_sum(lane, 0)
-            oh, ol = add_positive(oh, ol, h, l)
-        h, l = _mass(m, i, index, given, masses)
-        h, l = _coefficient(m, h, l, weight)
+        lossy = 0.0
+        clear(lane)
+        for v in range(classes):
+            if v % BLOCK == 0 and v > 0:
+                end_block(lane, 0, v)
+            if v != m:
+                th, tl = _mass(v, i, index, given, masses)
+                h, l = _coefficient(v, th, tl, weight)
+                lossy += _lossy(v, th, h, weight)
+                accumulate(lane, 0, v % LANES, h, l)
+        oh, ol = collect(lane, 0)
+        th, tl = _mass(m, i, index, given, masses)
+        h, l = _coefficient(m, th, tl, weight)
+        lossy += _lossy(m, th, h, weight)
         ch, cl = add_positive(oh, ol, h, l)
         sh, sl = add_positive(1.0, 0.0, rest, rest_l)
         qh, ql = div(ch, cl, sh, sl)
@@ -273,13 +290,14 @@ def gradient_rows(
                 h, l = add(h * REST_UNSCALE, l * REST_UNSCALE, -th, -tl)
             hi[i, v], lo[i, v] = mul(h, l, fh, fl)
             exact = classes == 1 or (magnitude == 0.0 and row[v] == -np.inf)
-            radius[i, v] = 0.0 if exact else ((relative * U2 * size + fr) * magnitude + 16.0 * TINY * (1.0 + size) * (1.0 + ch)) * UP
+            lost = 16.0 * TINY * ((1.0 + size) * (1.0 + ch) + size * lossy)
+            radius[i, v] = 0.0 if exact else ((relative * U2 * size + fr) * magnitude + lost) * UP
 
 
 def loss_parts(x: NDArray[Any], target: Target, scale: float) -> Parts:
     """The loss of each of the rows x (rows, V), ignored rows as 0."""
     parts = Parts.empty(x.shape[0])
-    relative = 6 * depth(x.shape[1]) + EXP + LOG + LOG1P + 70
+    relative = 6 * depth(x.shape[1]) + EXP + LOG1P + 39
     over_rows(loss_rows, x.shape[0], x.size, x, *target.arrays(), target.entropy, scale, relative, *parts.arrays())
     return parts
 
@@ -287,7 +305,7 @@ def loss_parts(x: NDArray[Any], target: Target, scale: float) -> Parts:
 def gradient_parts(x: NDArray[Any], target: Target, factor: Parts, scale: float) -> Parts:
     """The gradient of sum_i factor_i * loss_i with respect to the rows x (rows, V)."""
     parts = Parts.empty(*x.shape)
-    relative = 6 * depth(x.shape[1]) + 2 * EXP + DIV + 80
+    relative = 6 * depth(x.shape[1]) + 2 * EXP + DIV + 46
     factors = (frozen(array) for array in factor.arrays()[1:])
     over_rows(gradient_rows, x.shape[0], x.size, x, *target.arrays(), *factors, scale, relative, *parts.arrays())
     return parts

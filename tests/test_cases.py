@@ -44,7 +44,16 @@ def test_readme_publishes_the_values_that_the_counter_gives() -> None:
     for seed, number, value in draws:
         assert counter.draw(int(seed), int(number), 1)[0] == int(value, 16)
     rows = re.findall(r"^\| ([a-z_]+) \| (\w+) \| `([^`]+)` \| `([0-9a-f]{64})` \|$", text, re.M)
-    assert {row[0] for row in rows} == {"logits", "probability", "log_probability", "weight", "index", "some_ignored", "cotangent"}
+    assert {row[0] for row in rows} == {
+        "logits",
+        "probability",
+        "positive_probability",
+        "log_probability",
+        "weight",
+        "index",
+        "some_ignored",
+        "cotangent",
+    }
     for holds, dtype, first, sha256 in rows:
         array = counter.make(Recipe(holds, 1, (3, 4), dtype, axis=-1, below=4, ignored=-100))
         assert checksum(array) == sha256, holds

@@ -50,6 +50,7 @@ def _values(recipe: Recipe) -> Array:
     maps: dict[str, Callable[[Draws, Draws, Recipe], Array]] = {
         "logits": _logits,
         "probability": _probability,
+        "positive_probability": _positive_probability,
         "log_probability": _log_probability,
         "weight": _weight,
         "index": _index,
@@ -90,6 +91,13 @@ def _probability(u: Draws, v: Draws, recipe: Recipe) -> NDArray[np.float64]:
     first = np.moveaxis(weight, recipe.axis, 0)  # a view
     if first.size:
         first[0][first.sum(axis=0) == 0] = 1
+    result: NDArray[np.float64] = weight / weight.sum(axis=recipe.axis, keepdims=True)
+    return result
+
+
+def _positive_probability(u: Draws, v: Draws, recipe: Recipe) -> NDArray[np.float64]:
+    """32768 + (u mod 2^16), over its sum along the class axis: no zeros, and none in float16 at 50000 classes."""
+    weight = ((u & np.uint64(0xFFFF)).astype(np.int64) + 32768).reshape(recipe.shape)
     result: NDArray[np.float64] = weight / weight.sum(axis=recipe.axis, keepdims=True)
     return result
 

@@ -253,52 +253,54 @@ ENTROPY_WITH_LOGITS = (
 )
 
 ENTROPY = (
-    Defect("certain", ("?",), {"p": [[1.0, 0.0]]}, source="pytorch/pytorch#144279"),
-    Defect("gradient-at-zero", ("?",), {"p": [[0.5, 0.5, 0.0]]}, source="jax-ml/jax#15709"),
-    Defect("subnormal", ("?",), {"p": [[2.0**-133, 0.5]]}, ("float64", "float32", "bfloat16")),
-    Defect("not-normalised", ("?",), {"p": [[2.0, 1.0]]}, source="scipy/scipy#12553"),
+    Defect("certain", ("E1",), {"p": [[1.0, 0.0]]}, source="pytorch/pytorch#144279"),
+    Defect("gradient-at-zero", ("E2",), {"p": [[0.5, 0.5, 0.0]]}, source="jax-ml/jax#15709"),
+    Defect("subnormal", ("ENT-9",), {"p": [[2.0**-133, 0.5]]}, ("float64", "float32", "bfloat16")),
+    Defect("not-normalised", ("ENT-2",), {"p": [[2.0, 1.0]]}, source="scipy/scipy#12553"),
 )
 
 CROSS_ENTROPY = (
-    Defect("impossible", ("?",), {"p": [[0.5, 0.5]], "q": [[1.0, 0.0]]}, source="keras-team/keras#9754"),
-    Defect("zero-on-zero", ("?",), {"p": [[1.0, 0.0]], "q": [[0.5, 0.0]]}, source="OpenBMB/ModelCenter#14"),
-    Defect("gradient-at-zero", ("?",), {"p": [[1.0, 0.0]], "q": [[0.0, 1.0]]}, source="keras-team/keras#13747"),
+    Defect("impossible", ("E2",), {"p": [[0.5, 0.5]], "q": [[1.0, 0.0]]}, source="keras-team/keras#9754"),
+    Defect("zero-on-zero", ("E1",), {"p": [[1.0, 0.0]], "q": [[0.5, 0.0]]}, source="OpenBMB/ModelCenter#14"),
+    Defect("gradient-at-zero", ("E2", "CE-5"), {"p": [[1.0, 0.0]], "q": [[0.0, 1.0]]}, source="keras-team/keras#13747"),
 )
 
 KL_DIVERGENCE = (
-    Defect("zero-of-p", ("?",), {"p": [[0.0, 1.0]], "q": [[0.5, 0.5]]}, source="jax-ml/jax#21192"),
-    Defect("zero-on-zero", ("?",), {"p": [[0.0, 1.0]], "q": [[0.0, 1.0]]}, source="google-deepmind/optax#1786"),
-    Defect("impossible", ("?",), {"p": [[0.5, 0.5]], "q": [[1.0, 0.0]]}, source="keras-team/keras#9754"),
-    Defect("arguments-swapped", ("?",), {"p": [[0.125, 0.875]], "q": [[0.5, 0.5]]}, source="advait/c4a0#35"),
-    Defect("equal", ("?",), {"p": [[0.25, 0.75]], "q": [[0.25, 0.75]]}, source="pytorch/pytorch#80488"),
-    Defect("almost-equal", ("?",), {"p": [[5033165 * 2.0**-24]], "q": [[5033166 * 2.0**-24]]}, WIDE),
-    Defect("ratio-overflows", ("?",), {"p": [[4.0]], "q": [[2.0**-1022]]}, ("float64",), "scipy/scipy#20710"),
-    Defect("nan", ("?",), {"p": [[nan, 0.5]], "q": [[1.0, 0.5]]}, source="jax-ml/jax#38262"),
-    Defect("not-normalised", ("?",), {"p": [[2.0, 1.0]], "q": [[1.0, 4.0]]}, source="scipy/scipy#12553"),
+    Defect("zero-of-p", ("E1",), {"p": [[0.0, 1.0]], "q": [[0.5, 0.5]]}, source="jax-ml/jax#21192"),
+    Defect("zero-on-zero", ("E1",), {"p": [[0.0, 1.0]], "q": [[0.0, 1.0]]}, source="google-deepmind/optax#1786"),
+    Defect("impossible", ("E2",), {"p": [[0.5, 0.5]], "q": [[1.0, 0.0]]}, source="keras-team/keras#9754"),
+    Defect("arguments-swapped", ("KLD-1",), {"p": [[0.125, 0.875]], "q": [[0.5, 0.5]]}, source="advait/c4a0#35"),
+    Defect("equal", ("KLD-10",), {"p": [[0.25, 0.75]], "q": [[0.25, 0.75]]}, source="pytorch/pytorch#80488"),
+    Defect("almost-equal", ("KLD-10",), {"p": [[5033165 * 2.0**-24]], "q": [[5033166 * 2.0**-24]]}, WIDE),
+    Defect("ratio-overflows", ("KLD-2",), {"p": [[4.0]], "q": [[2.0**-1022]]}, ("float64",), "scipy/scipy#20710"),
+    Defect("nan", ("E4",), {"p": [[nan, 0.5]], "q": [[1.0, 0.5]]}, source="jax-ml/jax#38262"),
+    Defect("not-normalised", ("KLD-2",), {"p": [[2.0, 1.0]], "q": [[1.0, 4.0]]}, source="scipy/scipy#12553"),
 )
 
 KL_DIV = (
-    Defect("zero-on-minus-inf", ("?",), {"log_q": [[-inf, -0.5]], "p": [[0.0, 1.0]], "reduction": "none"}),
-    Defect("log-target-minus-inf", ("?",), {"log_q": [[-1.0, -1.0]], "p": [[-inf, 0.0]], "log_target": True, "reduction": "none"}),
-    Defect("log-target-both-minus-inf", ("?",), {"log_q": [[-inf, -1.0]], "p": [[-inf, 0.0]], "log_target": True, "reduction": "none"}),
-    Defect("zero-of-p", ("?",), {"log_q": [[-1.0, -0.5]], "p": [[0.0, 1.0]], "reduction": "none"}, source="pytorch/pytorch#89558"),
-    Defect("impossible", ("?",), {"log_q": [[-inf, 0.0]], "p": [[0.5, 0.5]], "reduction": "none"}),
-    Defect("negative-p", ("?",), {"log_q": [[-1.0, -1.0]], "p": [[-0.5, 1.5]], "reduction": "none"}, source="pytorch/pytorch#69230"),
+    Defect("zero-on-minus-inf", ("E1",), {"log_q": [[-inf, -0.5]], "p": [[0.0, 1.0]], "reduction": "none"}),
+    Defect("log-target-minus-inf", ("E1", "KLP-2"), {"log_q": [[-1.0, -1.0]], "p": [[-inf, 0.0]], "log_target": True, "reduction": "none"}),
+    Defect(
+        "log-target-both-minus-inf", ("E1", "KLP-2"), {"log_q": [[-inf, -1.0]], "p": [[-inf, 0.0]], "log_target": True, "reduction": "none"}
+    ),
+    Defect("zero-of-p", ("E1", "E3"), {"log_q": [[-1.0, -0.5]], "p": [[0.0, 1.0]], "reduction": "none"}, source="pytorch/pytorch#89558"),
+    Defect("impossible", ("E2",), {"log_q": [[-inf, 0.0]], "p": [[0.5, 0.5]], "reduction": "none"}),
+    Defect("negative-p", ("KLP-10",), {"log_q": [[-1.0, -1.0]], "p": [[-0.5, 1.5]], "reduction": "none"}, source="pytorch/pytorch#69230"),
     Defect(
         "batchmean-of-a-cube",
-        ("?",),
+        ("KLP-3",),
         {"log_q": [[[-1.0, -2.0], [-0.5, -1.0]]] * 2, "p": [[[0.25, 0.75], [0.5, 0.5]]] * 2, "reduction": "batchmean"},
         source="neuralmagic/sparseml#674",
     ),
     Defect(
         "mean-of-all-elements",
-        ("?",),
+        ("KLP-3",),
         {"log_q": [[-1.0, -2.0], [-0.5, -1.0]], "p": [[0.25, 0.75], [0.5, 0.5]]},
         source="pytorch/pytorch#6622",
     ),
     Defect(
         "terms-70000-sum",
-        ("?",),
+        ("KLP-3",),
         {"log_q": repeat((1, 70000), -1), "p": repeat((1, 70000), 1), "reduction": "sum"},
         ("bfloat16", "float16"),
         flags=("many-classes",),

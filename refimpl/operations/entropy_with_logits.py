@@ -48,7 +48,7 @@ from refimpl.enclosure import Enclosure
 from refimpl.jit import frozen, inline, kernel, over_rows
 from refimpl.operation import WIDE, Arithmetic, Clause, Example, Level, Operation, Real, Variation, classes_last, cotangent_of
 from refimpl.reduce import UP, Parts
-from refimpl.rows import BLOCK, LANES, REST_UNSCALE, accumulate, depth, exp_minus, flush, gap, scan, sums
+from refimpl.rows import BLOCK, LANES, REST_UNSCALE, accumulate, clear, collect, depth, end_block, exp_minus, gap, scan, scratch, sums
 
 INF, NAN = float("inf"), float("nan")
 
@@ -58,16 +58,17 @@ def _mean_gap(row: Any, m: int, top: float, scale: float, lane: Any) -> Any:
     """(S, T, rest) as double-doubles."""
     unscale = 1.0 / scale
     eh, el, _, _ = sums(row, m, -1, top, scale, lane)
-    th, tl = 0.0, 0.0
-    for block in range(0, row.size, BLOCK):
-        for v in range(block, min(block + BLOCK, row.size)):
-            gh, gl = gap(np.float64(row[v]), top, scale)
-            gh, gl = gh * unscale, gl * unscale
-            h, l = exp_minus(gh, gl)
-            if h > 0.0:
-                h, l = mul(h, l, gh, gl)
-                accumulate(lane, 0, v % LANES, h, l)
-        th, tl = flush(lane, 0, th, tl)
+    clear(lane)
+    for v in range(row.size):
+        if v % BLOCK == 0 and v > 0:
+            end_block(lane, 0, v)
+        gh, gl = gap(np.float64(row[v]), top, scale)
+        gh, gl = gh * unscale, gl * unscale
+        h, l = exp_minus(gh, gl)
+        if h > 0.0:
+            h, l = mul(h, l, gh, gl)
+            accumulate(lane, 0, v % LANES, h, l)
+    th, tl = collect(lane, 0)
     rest, rest_l = eh * REST_UNSCALE, el * REST_UNSCALE
     sh, sl = add_positive(1.0, 0.0, rest, rest_l)
     return sh, sl, th * REST_UNSCALE, tl * REST_UNSCALE, rest, rest_l
@@ -76,7 +77,7 @@ def _mean_gap(row: Any, m: int, top: float, scale: float, lane: Any) -> Any:
 @kernel
 def output_rows(start: int, stop: int, x: Any, scale: float, relative: float, kind: Any, hi: Any, lo: Any, radius: Any) -> None:
     """The entropy of rows start to stop."""
-    lane = np.zeros((4, LANES))
+    lane = scratch()
     for i in range(start, stop):
         row = x[i]
         m, top = scan(row, lane)
@@ -93,7 +94,7 @@ def output_rows(start: int, stop: int, x: Any, scale: float, relative: float, ki
 @kernel
 def gradient_rows(start: int, stop: int, x: Any, g: Any, scale: float, relative: float, kind: Any, hi: Any, lo: Any, radius: Any) -> None:
     """g p_v (gap_v - T/S) for rows start to stop; a cotangent of 0 gives 0."""
-    lane = np.zeros((4, LANES))
+    lane = scratch()
     unscale = 1.0 / scale
     for i in range(start, stop):
         row = x[i]
@@ -118,7 +119,8 @@ def gradient_rows(start: int, stop: int, x: Any, g: Any, scale: float, relative:
                 hi[i, v], lo[i, v] = mul(h, l, qh, ql)
                 magnitude = ph * REST_UNSCALE * (gh + mh) * abs(qh)
             exact = row.size == 1 or row[v] == -np.inf
-            radius[i, v] = 0.0 if exact else (relative * U2 * magnitude + (16.0 + 8.0 * row.size) * TINY * (1.0 + abs(g[i]))) * UP
+            lost = (16.0 + 8.0 * row.size) * TINY * unscale  # a gap is a multiple of TINY * unscale
+            radius[i, v] = 0.0 if exact else (relative * U2 * magnitude + lost * (1.0 + abs(g[i]))) * UP
 
 
 def entropy_with_logits(logits: Any) -> Enclosure:

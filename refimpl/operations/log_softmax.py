@@ -19,9 +19,9 @@ Algorithm
 
 Error, in units of u^2. D = depth(V).
     output      gap is exact, log1p(rest): 3 D + EXP + LOG1P; their sum 3: relative to gap_v + log1p(rest)
-    G           sum of V float64 numbers of any sign in double-double: 4 V, relative to sum |g_u|
-    gradient    e_v G/(1 + rest): (3 D + EXP + 4) for 1 + rest, DIV, EXP for e_v (3 D + EXP for rest), 7, 4 V for G; the difference 4:
-                GRADIENT = 6 D + 2 EXP + DIV + 20 + 4 V, relative to |g_v| (the sum of |g_u|, for the maximum) + e_v/(1 + rest) sum |g_u|
+    G           the positive and the negative terms apart, 3 D, their difference 4, the maximum's 2: relative to sum |g_u|
+    gradient    e_v G/(1 + rest): 3 D + 6 for G, 3 D + EXP + 4 for 1 + rest, DIV, EXP for e_v, a product 7, a difference 4: 6 D + 2 EXP +
+                DIV + 21, relative to |g_v| + e_v/(1 + rest) sum |g_u|; for the maximum rest has another 3 D, relative to sum |g_u|
 
 Source: the log-sum-exp with the maximum taken out, Blanchard, Higham, Higham, "Accurately computing the log-sum-exp and softmax
 functions", IMA J. Numer. Anal. 41(4), 2021.
@@ -56,7 +56,7 @@ from refimpl.operation import (
     cotangent_of,
 )
 from refimpl.reduce import UP, Parts
-from refimpl.rows import LANES, REST_UNSCALE, depth, exp_minus, gap, scan, sums
+from refimpl.rows import BLOCK, LANES, REST_UNSCALE, accumulate, clear, collect, depth, end_block, exp_minus, gap, scan, scratch, sums
 
 INF, NAN = float("inf"), float("nan")
 
@@ -64,7 +64,7 @@ INF, NAN = float("inf"), float("nan")
 @kernel
 def output_rows(start: int, stop: int, x: Any, scale: float, relative: float, kind: Any, hi: Any, lo: Any, radius: Any) -> None:
     """scale * ln p_v for rows start to stop."""
-    lane = np.zeros((4, LANES))
+    lane = scratch()
     for i in range(start, stop):
         row = x[i]
         m, top = scan(row, lane)
@@ -88,7 +88,7 @@ def output_rows(start: int, stop: int, x: Any, scale: float, relative: float, ki
 @kernel
 def gradient_rows(start: int, stop: int, x: Any, g: Any, scale: float, relative: float, kind: Any, hi: Any, lo: Any, radius: Any) -> None:
     """g_v - p_v sum g for rows start to stop; a row whose cotangent is all 0 gives 0."""
-    lane = np.zeros((4, LANES))
+    lane = scratch()
     unscale = 1.0 / scale
     for i in range(start, stop):
         row = x[i]
@@ -103,10 +103,16 @@ def gradient_rows(start: int, stop: int, x: Any, g: Any, scale: float, relative:
             continue
         eh, el, _, _ = sums(row, m, -1, top, scale, lane)
         rest, rest_l = eh * REST_UNSCALE, el * REST_UNSCALE
-        oh, ol = 0.0, 0.0
+        clear(lane)
         for v in range(row.size):
+            if v % BLOCK == 0 and v > 0:
+                end_block(lane, 0, v)
+                end_block(lane, 2, v)
             if v != m:
-                oh, ol = add_float(oh, ol, g[i, v])
+                accumulate(lane, 0 if g[i, v] > 0.0 else 2, v % LANES, abs(g[i, v]), 0.0)
+        oh, ol = collect(lane, 0)
+        h, l = collect(lane, 2)
+        oh, ol = add(oh, ol, -h, -l)
         th, tl = add_float(oh, ol, g[i, m])
         sh, sl = add_positive(1.0, 0.0, rest, rest_l)
         qh, ql = div(th, tl, sh, sl)
@@ -145,7 +151,7 @@ def log_softmax_vjp(logits: Any, *, cotangent: Any) -> dict[str, Enclosure]:
     g = cotangent_of(cotangent, x.shape)
     rows = reduce.class_rows("logits", x, -1)
     parts = Parts.empty(*rows.shape)
-    relative = 6 * depth(rows.shape[1]) + 2 * EXP + DIV + 20 + 4 * rows.shape[1]
+    relative = 9 * depth(rows.shape[1]) + 2 * EXP + DIV + 21
     over_rows(gradient_rows, rows.shape[0], rows.size, rows, frozen(g.reshape(rows.shape)), reduce.scale_of(x), relative, *parts.arrays())
     result = reduce.finish(parts.reshape(x.shape), 1.0, lambda i, bits: exact_vjp("logits", [i], bits, logits=x, cotangent=g)[0])
     return {"logits": result}

@@ -1,0 +1,242 @@
+"""Losses of distributions: `entropy`, `cross_entropy` and `kl_divergence` in one place, and the scalars of `kl_div`.
+
+Each is a sum of pointwise terms of p and q, taken as given. A `Loss` states the term and its derivatives, for the kernel
+(`refimpl.pointwise`) and, separately, as balls; the functions here evaluate it over the classes, the last axis. `entropy` has no q:
+p stands in for it.
+
+The balls follow the extended reals: ln 0 = -inf, ln inf = inf, inf - inf = nan, and a nan stands for what is undefined too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from flint import arb
+from numpy.typing import NDArray
+
+from refimpl import ball, bounds, reduce
+from refimpl.ball import Ball
+from refimpl.bounds import MARGIN, Float
+from refimpl.enclosure import Enclosure
+from refimpl.operation import Arithmetic, InvalidInput, cotangent_of, real, same_shape
+from refimpl.pointwise import INF, NAN, shift_of, slope_parts, term_parts
+
+Scalar = Callable[[float, float], Ball]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """`term(p, q)` and the derivatives `slope[input](p, q)` as balls, and the forms by which the kernels know them."""
+
+    form: int
+    slopes: Mapping[str, int]
+    term: Scalar
+    slope: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The inputs of a call, checked, by name, and as float64 rows (rows, V)."""
+
+    inputs: Mapping[str, NDArray[Any]]
+    p: Float
+    q: Float
+    shape: tuple[int, ...]
+
+    @staticmethod
+    def of(p: Any, q: Any = None) -> Rows:
+        inputs = {"p": real("p", p)}
+        if q is not None:
+            inputs["q"] = real("q", q)
+            same_shape("p", inputs["p"], "q", inputs["q"])
+        shape = inputs["p"].shape
+        if not shape or shape[-1] == 0:
+            raise InvalidInput(f"p has shape {shape}; pass (..., V) with at least one class")
+        rows = [array.astype(np.float64).reshape(math.prod(shape[:-1]), shape[-1]) for array in inputs.values()]
+        return Rows(inputs, rows[0], rows[-1], shape)
+
+
+def forward(loss: Loss, rows: Rows, exact: Callable[..., list[Ball]]) -> Enclosure:
+    """The loss by the kernel; `exact` is the operation's."""
+    shift = shift_of(largest(rows.p))
+    parts = term_parts(loss.form, rows.p, rows.q, shift).reshape(rows.shape[:-1])
+    return reduce.finish(parts, 2.0**shift, lambda index, bits: exact([index], bits, **rows.inputs)[0])
+
+
+def vjp(loss: Loss, rows: Rows, cotangent: Any, exact_vjp: Callable[..., list[Ball]]) -> dict[str, Enclosure]:
+    """The gradients by the kernel; `exact_vjp` is the operation's."""
+    g = cotangent_of(cotangent, rows.shape[:-1])
+    factor = reduce.exact_parts(g.reshape(-1))
+
+    def gradient(name: str) -> Enclosure:
+        parts = slope_parts(loss.slopes[name], rows.p, rows.q, factor).reshape(rows.shape)
+        return reduce.finish(parts, exact=lambda index, bits: exact_vjp(name, [index], bits, cotangent=g, **rows.inputs)[0])
+
+    return {name: gradient(name) for name in rows.inputs}
+
+
+def exact_loss(loss: Loss, rows: Rows, where: Sequence[int], bits: int) -> list[Ball]:
+    """The loss of the rows at the given indices, term by term."""
+    with ball.precision(bits):
+        return [ball.total(loss.term(float(p), float(q)) for p, q in zip(rows.p[i], rows.q[i], strict=True)) for i in where]
+
+
+def exact_gradient(loss: Loss, rows: Rows, name: str, where: Sequence[int], bits: int, cotangent: Any) -> list[Ball]:
+    """The gradient with respect to an input at the given flat indices."""
+    g = cotangent_of(cotangent, rows.shape[:-1]).reshape(-1)
+    with ball.precision(bits):
+        places = [divmod(int(flat), rows.shape[-1]) for flat in where]
+        return [scaled(loss.slope[name](float(rows.p[i, v]), float(rows.q[i, v])), arb(float(g[i]))) for i, v in places]
+
+
+def scaled(slope: Ball, factor: arb) -> Ball:
+    """slope * factor for a finite factor; a factor of 0 gives 0, whatever the slope."""
+    return slope if isinstance(slope, float) and math.isnan(slope) and not factor.is_zero() else ball.times(slope, factor)
+
+
+def number(x: float) -> Ball:
+    """A float as a ball."""
+    return arb(x) if math.isfinite(x) else x
+
+
+def log(x: float) -> Ball:
+    """ln x for x >= 0."""
+    return -INF if x == 0.0 else x if x == INF else arb(x).log()
+
+
+def difference(a: Ball, b: Ball) -> Ball:
+    """a - b; nan for infinities of one sign."""
+    return ball.total((a, -b))
+
+
+def improper(*values: float) -> bool:
+    """Whether one of the values is no probability, normalised or not: a nan, or negative."""
+    return any(not value >= 0.0 for value in values)
+
+
+def ratio_slope(p: float, q: float) -> Ball:
+    """-p/q, the derivative of -p ln q with respect to q."""
+    if improper(p, q) or p == q == 0.0 or p == q == INF:
+        return NAN
+    if q == 0.0 or p == INF:
+        return -INF
+    return arb(0) if q == INF else -arb(p) / arb(q)
+
+
+def pointwise_term(p: float, log_q: float) -> Ball:
+    """p ln p - p log_q."""
+    if improper(p) or math.isnan(log_q):
+        return NAN
+    return ball.times(number(p), difference(log(p), number(log_q)))
+
+
+def pointwise_log_term(p: float, log_q: float) -> Ball:
+    """exp(p) (p - log_q)."""
+    if math.isnan(p) or math.isnan(log_q):
+        return NAN
+    return arb(0) if p == -INF else _exp_times(p, difference(number(p), number(log_q)))
+
+
+def _exp_times(p: float, other: Ball) -> Ball:
+    """exp(p) * other for p > -inf."""
+    return other if isinstance(other, float) else ball.times(arb(p).exp(), other)
+
+
+def pointwise_slope(p: float, log_q: float) -> Ball:
+    """ln p + 1 - log_q."""
+    if improper(p) or math.isnan(log_q):
+        return NAN
+    return ball.total((log(p), arb(1), -number(log_q)))
+
+
+def pointwise_log_slope(p: float, log_q: float) -> Ball:
+    """exp(p) (p - log_q + 1)."""
+    if math.isnan(p) or math.isnan(log_q) or (p == -INF and math.isinf(log_q)):
+        return NAN
+    return arb(0) if p == -INF else _exp_times(p, ball.total((number(p), -number(log_q), arb(1))))
+
+
+def mass_slope(p: float, log_q: float) -> Ball:
+    """-p."""
+    return NAN if improper(p) or math.isnan(log_q) else -number(p)
+
+
+def log_mass_slope(p: float, log_q: float) -> Ball:
+    """-exp(p)."""
+    return NAN if math.isnan(p) or math.isnan(log_q) else -ball.exp(number(p))
+
+
+def largest(values: NDArray[Any]) -> float:
+    """The largest finite magnitude."""
+    magnitude = np.abs(values)
+    return float(np.max(magnitude, initial=0.0, where=np.isfinite(magnitude)))
+
+
+def log_size(x: Float) -> Float:
+    """|ln x|, and 0 where that is no real number."""
+    with np.errstate(all="ignore"):
+        return np.where((x > 0.0) & (x < INF), np.abs(np.log(x)), 0.0)
+
+
+def lost(arithmetic: Arithmetic, *inputs: Float) -> NDArray[np.bool_]:
+    """Where an input is so small that code which flushes subnormal numbers takes it for 0: only then is tiny a normal number."""
+    return np.logical_or.reduce([(x > 0.0) & (x < arithmetic.tiny) for x in inputs])
+
+
+def total_bound(arithmetic: Arithmetic, terms: Float, errors: Float, axis: int | None = -1) -> Float:
+    """The error of a sum of terms that carry `errors`: an underflow each, the additions, a rounding and a store of the sum."""
+    with np.errstate(all="ignore"):
+        magnitude = np.where(np.isfinite(terms), np.abs(terms), 0.0).sum(axis=axis)
+        tiny = arithmetic.tiny * (np.count_nonzero(terms, axis=axis) + 1.0)
+        summed = bounds.sum_bound(arithmetic, terms, errors, axis) + (arithmetic.store + arithmetic.unit) * magnitude
+    return np.asarray(summed * MARGIN + tiny)
+
+
+def ratio_bound(arithmetic: Arithmetic, rows: Rows, cotangent: Any) -> Float:
+    """The error of -g p/q. In any order, three roundings and stores; an underflow of g*p is divided by q, one of p/q multiplied by g."""
+    g = np.abs(cotangent_of(cotangent, rows.shape[:-1]))[..., None]
+    u, s = arithmetic.unit, arithmetic.store
+    p, q = rows.p.reshape(rows.shape), rows.q.reshape(rows.shape)
+    with np.errstate(all="ignore"):
+        value = g * (p / q)
+        error = 3 * (u + s) * value * MARGIN + arithmetic.tiny * (1.0 + g + 1.0 / q)
+        error = np.where(lost(arithmetic, p), error + value, error)
+    return np.where(lost(arithmetic, q), INF, error)
+
+
+def over_elements(arithmetic: Arithmetic, terms: int) -> Arithmetic:
+    """The arithmetic of a sum over elements: never in a narrow input dtype; wider where the promised one would excuse any answer."""
+    over = replace(arithmetic, accumulate=arithmetic.unit)
+    for wider in (2.0**-24, 2.0**-53):
+        if float(over.sum_error(terms)) >= 0.25:
+            over = replace(over, accumulate=min(over.accumulate, wider))
+    return over
+
+
+def slope_error(arithmetic: Arithmetic, p: Float, log_q: Float, log_target: bool, one: float) -> tuple[Float, Float, Float]:
+    """The mass p, |slope| with that `one` (0 gives the term over p), and the slope's error in the worst of the usual forms.
+
+    ln p - log_q, or ln p and log_q each times the mass and then subtracted: the logarithm, two roundings and stores of
+    each part, and two of their sum. A mass exp(l) adds its relative error to all parts: exp, and where it is an exp2 twice
+    the error of its argument.
+    """
+    u, s, finite = arithmetic.unit, arithmetic.store, np.isfinite(log_q)
+    with np.errstate(all="ignore"):
+        if log_target:
+            parts = np.abs(p) + np.abs(log_q) + one
+            value = np.abs(p - log_q + one)
+            mass, relative = np.exp(p), (arithmetic.exp + (arithmetic.gap - 1) * np.abs(p)) * u + s
+            error = parts * (relative + 2 * (u + s)) + 2 * (u + s) * value
+            finite &= np.isfinite(p)
+        else:
+            logs = log_size(p)
+            parts = logs + np.abs(log_q) + one
+            value = np.abs(np.log(p) - log_q + one)
+            error = logs * (arithmetic.log * u + s) + 2 * (u + s) * (parts + value)
+            mass, finite = p, finite & (p > 0.0) & (p < INF)
+        error = error + arithmetic.tiny * (parts + 2.0)
+    return np.where(finite, mass, 0.0), np.where(finite, value, 0.0), np.where(finite, error, 0.0)

@@ -1,0 +1,203 @@
+"""Entropy of a distribution.
+
+    loss = -sum_v p_v ln p_v        dp_v = -(ln p_v + 1)
+
+in nats. p is taken as given: it need not sum to 1 and is never renormalised.
+
+Shapes
+    p (..., V); the loss has the shape (...).
+
+Edges
+    E1  0 ln 0 = 0: a class with p_v = 0 contributes nothing.
+    E2  dp_v at p_v = 0 is the one-sided limit, +inf, times the cotangent; a cotangent of 0 gives 0.
+    E3  A nan or a negative p_v has the loss of its row nan, and its own derivative; the other derivatives stand.
+    E4  p_v = +inf gives the loss -inf and the derivative -inf.
+
+Algorithm and error
+    `refimpl.pointwise` (form ENTROPY), `refimpl.divergence` for what the losses of distributions share. No term is negative for
+    p_v <= 1; where p_v > 1 makes terms cancel, the radius is relative to the sum of their magnitudes.
+
+Source: C. E. Shannon, "A mathematical theory of communication", Bell System Technical Journal 27, 1948, section 6.
+scipy.special.entr is -inf for a negative p, where ours is nan; scipy.stats.entropy renormalises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from flint import arb
+
+from refimpl import ball, divergence, pointwise
+from refimpl.ball import Ball
+from refimpl.bounds import MARGIN, Float
+from refimpl.divergence import Loss, Rows
+from refimpl.enclosure import Enclosure
+from refimpl.operation import Arithmetic, Clause, Example, Level, Operation, Real, Variation, cotangent_of
+
+INF, NAN = float("inf"), float("nan")
+
+
+def entropy(p: Any) -> Enclosure:
+    """Enclosures, shape (...), of the entropy of `p` (..., V), in nats; see the module's docstring for the edges.
+
+    `p` is float64, float32, bfloat16 or float16. Raises `InvalidInput` or `TypeError` for bad input.
+    """
+    return divergence.forward(LOSS, Rows.of(p), exact)
+
+
+def entropy_vjp(p: Any, *, cotangent: Any) -> dict[str, Enclosure]:
+    """{"p": enclosures of the gradient}, for a finite `cotangent` of shape (...); arguments and errors as above."""
+    return divergence.vjp(LOSS, Rows.of(p), cotangent, exact_vjp)
+
+
+def exact(where: Sequence[int], bits: int, *, p: Any) -> list[Ball]:
+    """The output at the flat indices `where`, by definition, in ball arithmetic at `bits` bits."""
+    return divergence.exact_loss(LOSS, Rows.of(p), where, bits)
+
+
+def exact_vjp(name: str, where: Sequence[int], bits: int, *, cotangent: Any, p: Any) -> list[Ball]:
+    """The gradient at the flat indices `where`, by definition, in ball arithmetic at `bits` bits."""
+    return divergence.exact_gradient(LOSS, Rows.of(p), name, where, bits, cotangent)
+
+
+def _term(p: float, _: float) -> Ball:
+    """-p ln p."""
+    return NAN if divergence.improper(p) else ball.times(-divergence.number(p), divergence.log(p))
+
+
+def _slope(p: float, _: float) -> Ball:
+    """-(ln p + 1)."""
+    return NAN if divergence.improper(p) else divergence.difference(-divergence.log(p), arb(1))
+
+
+LOSS = Loss(pointwise.ENTROPY, {"p": pointwise.ENTROPY}, _term, {"p": _slope})
+
+
+def bound(arithmetic: Arithmetic, *, p: Any) -> Float:
+    """Each term carries the error of its logarithm (log u, a store) and of the product (u, a store); then they are summed."""
+    rows = Rows.of(p)
+    x = rows.p.reshape(rows.shape)
+    with np.errstate(all="ignore"):
+        size = np.where(x > 0.0, x, 0.0) * divergence.log_size(x)
+        error = size * ((arithmetic.log + 1) * arithmetic.unit + 2 * arithmetic.store)
+        error = error + np.where(divergence.lost(arithmetic, x), size, 0.0)
+    return divergence.total_bound(arithmetic, size, error)
+
+
+def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, p: Any) -> dict[str, Float]:
+    """-g (ln p + 1), or g ln p and g p/p apart: each up to two roundings and stores beside the logarithm's, and two for their sum."""
+    rows = Rows.of(p)
+    x, g = rows.p.reshape(rows.shape), np.abs(cotangent_of(cotangent, rows.shape[:-1]))[..., None]
+    u, s = arithmetic.unit, arithmetic.store
+    size = divergence.log_size(x)
+    with np.errstate(all="ignore"):
+        value = np.abs(np.log(x) + 1.0)
+        error = g * (size * ((arithmetic.log + 2) * u + 2 * s) + 3 * (u + s) + 2 * (u + s) * value) * MARGIN
+        error = np.where(g == 0.0, 0.0, error + arithmetic.tiny * (3.0 + g))
+    return {"p": np.where(divergence.lost(arithmetic, x) & (g != 0.0), INF, error)}
+
+
+CLAUSES = (
+    Clause(
+        "ENT-1",
+        Level.MUST,
+        "The entropy of a row is -sum_v p_v ln p_v, in nats.",
+        examples=(
+            Example("halves", {"p": [[0.5, 0.5]]}),
+            Example("uniform", {"p": [[0.125] * 8, [0.25] * 4 + [0.0] * 4]}),
+            Example("uneven", {"p": [[0.25, 0.75], [0.9375, 0.0625]]}),
+            Example("one-axis", {"p": [0.25, 0.25, 0.5]}),
+            Example("dimensions", {"p": [[[0.5, 0.5], [0.25, 0.75]], [[1.0, 0.0], [0.125, 0.875]]]}),
+            Example("one-class", {"p": [[1.0], [0.5]]}),
+            Example("empty", {"p": np.zeros((0, 3))}),
+        ),
+    ),
+    Clause(
+        "ENT-2",
+        Level.MUST,
+        "p is taken as given: it is neither renormalised nor clipped, and the entropy of a p above 1 may be negative.",
+        examples=(
+            Example("unnormalised", {"p": [[0.25, 0.25], [0.5, 2.0]]}),
+            Example("negative-entropy", {"p": [[4.0, 0.5], [1.0, 3.0]]}),
+            Example("huge", {"p": [[1.5e308, 1.0], [1e306, 2.0]]}, ("float64",)),
+        ),
+    ),
+    Clause(
+        "ENT-3",
+        Level.MUST,
+        "A class with p_v = 0 contributes nothing: the entropy of a sure outcome is 0, exactly.",
+        "E1",
+        (
+            Example("sure", {"p": [[1.0, 0.0]]}),
+            Example("one-hot", {"p": [[0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]]}),
+            Example("all-zero", {"p": [[0.0, 0.0]]}),
+            Example("negative-zero", {"p": [[-0.0, 0.5, 0.5]]}),
+        ),
+    ),
+    Clause(
+        "ENT-4",
+        Level.MUST,
+        "The gradient with respect to p_v > 0 is the cotangent times -(ln p_v + 1).",
+        examples=(
+            Example("gradient", {"p": [[0.25, 0.5, 0.125], [1.0, 2.0, 0.375]]}),
+            Example("gradient-near-its-zero", {"p": [[0.3671875, 0.3681640625]]}, ("float64", "float32", "float16")),
+        ),
+    ),
+    Clause(
+        "ENT-5",
+        Level.MUST,
+        "The gradient at p_v = 0 is +inf times the cotangent; a cotangent of 0 gives 0.",
+        "E2",
+        (Example("gradient-at-0", {"p": [[0.0, 1.0], [0.0, 0.5], [0.0, 0.5]], "cotangent": [1.5, -2.0, 0.0]}),),
+    ),
+    Clause(
+        "ENT-6",
+        Level.MUST,
+        "A nan in a row makes its entropy nan, and the derivative at that class; the other rows and derivatives stand.",
+        "E3",
+        (Example("nan", {"p": [[NAN, 0.5], [0.5, 0.5]]}),),
+    ),
+    Clause(
+        "ENT-7",
+        Level.SHOULD,
+        "So does a negative p_v: it is not masked, clipped or given another value.",
+        "E3",
+        (Example("negative", {"p": [[-0.5, 1.5], [0.5, 0.5]]}),),
+    ),
+    Clause(
+        "ENT-8",
+        Level.SHOULD,
+        "p_v = +inf gives the entropy -inf and the derivative -inf times the cotangent.",
+        "E4",
+        (Example("infinite", {"p": [[INF, 0.5], [INF, 0.0]]}),),
+    ),
+    Clause(
+        "ENT-9",
+        Level.SHOULD,
+        "A subnormal p_v counts like any other number.",
+        examples=(
+            Example("subnormal-float64", {"p": [[2.0**-1074], [2.0**-1060]]}, ("float64",)),
+            Example("subnormal-float32", {"p": [[2.0**-149], [2.0**-133]]}, ("float64", "float32")),
+            Example("subnormal-bfloat16", {"p": [[2.0**-133], [2.0**-128]]}, ("float64", "float32", "bfloat16")),
+            Example("subnormal-float16", {"p": [[2.0**-24], [2.0**-16]]}),
+        ),
+    ),
+)
+
+OPERATION = Operation(
+    name="entropy",
+    prefix="ENT",
+    summary="entropy of a distribution",
+    inputs={"p": Real("... V")},
+    parameters={},
+    clauses=CLAUSES,
+    variations=(Variation("distribution", {"p": "probability"}, ("ENT-1", "ENT-4")),),
+    forward=entropy,
+    vjp=entropy_vjp,
+    exact=exact,
+    exact_vjp=exact_vjp,
+    bound=bound,
+    bound_vjp=bound_vjp,
+)

@@ -1,0 +1,270 @@
+"""Kullback-Leibler divergence, KL(p || q): the relative entropy of two distributions.
+
+    loss = sum_v p_v ln(p_v/q_v)        dp_v = ln(p_v/q_v) + 1        dq_v = -p_v/q_v
+
+in nats. p and q are taken as given: they need not sum to 1 and are never renormalised or clipped.
+
+Shapes
+    p and q (..., V), the same for both; the loss has the shape (...).
+
+Edges
+    E1  A class with p_v = 0 contributes nothing, whatever q_v in [0, inf]; for q_v > 0, dp_v = -inf times the cotangent.
+    E2  p_v > 0 with q_v = 0 gives the loss +inf, dp_v = +inf and dq_v = -inf, times the cotangent.
+    E3  p_v = q_v = 0: neither derivative has a limit; they are undefined and not judged. A cotangent of 0 gives 0.
+    E4  A nan or a negative number in p_v or q_v has the loss of its row nan, and both derivatives at v; the others stand.
+    E5  p_v = +inf gives the loss +inf, q_v = +inf (with p_v > 0) the loss -inf, both at once nan.
+        Infinities of both signs in a row give nan.
+
+Algorithm and error
+    `refimpl.pointwise` (forms RELATIVE, RATIO), `refimpl.divergence` for what the losses of distributions share. ln(p/q) is
+    log1p((p - q)/q) where the two are near, so each term has a small relative error, and one with p_v = q_v is exactly 0. Terms of
+    both signs cancel in the sum; the radius is relative to the sum of their magnitudes.
+
+Source: S. Kullback and R. A. Leibler, "On information and sufficiency", Ann. Math. Statist. 22(1), 1951. scipy.special.rel_entr is our
+term, but +inf for a negative argument; scipy.special.kl_div adds q - p; scipy.stats.entropy renormalises; Keras clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from flint import arb
+
+from refimpl import ball, divergence, pointwise
+from refimpl.ball import Ball
+from refimpl.bounds import MARGIN, Float
+from refimpl.divergence import Loss, Rows
+from refimpl.enclosure import Enclosure
+from refimpl.operation import Arithmetic, Clause, Example, Level, Operation, Real, Variation, cotangent_of
+
+INF, NAN = float("inf"), float("nan")
+
+
+def kl_divergence(p: Any, q: Any) -> Enclosure:
+    """Enclosures, shape (...), of KL(`p` || `q`), both (..., V), in nats; see the module's docstring for the edges.
+
+    `p` and `q` are float64, float32, bfloat16 or float16, in one shape. Raises `InvalidInput` or `TypeError` for bad input.
+    """
+    return divergence.forward(LOSS, Rows.of(p, q), exact)
+
+
+def kl_divergence_vjp(p: Any, q: Any, *, cotangent: Any) -> dict[str, Enclosure]:
+    """{"p": ..., "q": ...}: enclosures of the gradients, for a finite `cotangent` of shape (...); arguments and errors as above."""
+    return divergence.vjp(LOSS, Rows.of(p, q), cotangent, exact_vjp)
+
+
+def exact(where: Sequence[int], bits: int, *, p: Any, q: Any) -> list[Ball]:
+    """The output at the flat indices `where`, by definition, in ball arithmetic at `bits` bits."""
+    return divergence.exact_loss(LOSS, Rows.of(p, q), where, bits)
+
+
+def exact_vjp(name: str, where: Sequence[int], bits: int, *, cotangent: Any, p: Any, q: Any) -> list[Ball]:
+    """The gradient at the flat indices `where`, by definition, in ball arithmetic at `bits` bits."""
+    return divergence.exact_gradient(LOSS, Rows.of(p, q), name, where, bits, cotangent)
+
+
+def _log_ratio(p: float, q: float) -> Ball:
+    """ln(p/q); exactly 0 for p = q."""
+    if 0.0 < p < INF and 0.0 < q < INF:
+        return (arb(p) / arb(q)).log()
+    return divergence.difference(divergence.log(p), divergence.log(q))
+
+
+def _term(p: float, q: float) -> Ball:
+    """p ln(p/q)."""
+    return NAN if divergence.improper(p, q) else ball.times(divergence.number(p), _log_ratio(p, q))
+
+
+def _slope(p: float, q: float) -> Ball:
+    """ln(p/q) + 1."""
+    return NAN if divergence.improper(p, q) else ball.total((_log_ratio(p, q), arb(1)))
+
+
+LOSS = Loss(pointwise.RELATIVE, {"p": pointwise.RELATIVE, "q": pointwise.RATIO}, _term, {"p": _slope, "q": divergence.ratio_slope})
+
+
+def _logs(arithmetic: Arithmetic, p: Float, q: Float) -> tuple[Float, Float]:
+    """|ln(p/q)|, and its error in the worst of the usual forms.
+
+    ln p - ln q carries the errors of both logarithms, stored; ln(p/q) that of a quotient, u and a store, and where the quotient
+    underflows tiny/(p/q).
+    """
+    u, s = arithmetic.unit, arithmetic.store
+    with np.errstate(all="ignore"):
+        size = np.where((p > 0.0) & (q > 0.0), np.abs(np.log(p) - np.log(q)), 0.0)
+        size = np.where((p < 2.0 * q) & (q < 2.0 * p), np.abs(np.log1p((p - q) / q)), size)
+        error = (divergence.log_size(p) + divergence.log_size(q)) * (arithmetic.log * u + s) + (u + s) + arithmetic.tiny * (q / p)
+    return size, error
+
+
+def bound(arithmetic: Arithmetic, *, p: Any, q: Any) -> Float:
+    """Of p ln p - p ln q, p (ln p - ln q) and p ln(p/q) alike.
+
+    Beside the logarithms' errors: the products p ln p and p ln q, or their difference and one product, and a store each.
+    """
+    rows = Rows.of(p, q)
+    x, y = rows.p.reshape(rows.shape), rows.q.reshape(rows.shape)
+    u, s = arithmetic.unit, arithmetic.store
+    size, log_error = _logs(arithmetic, x, y)
+    with np.errstate(all="ignore"):
+        mass = np.where((x > 0.0) & (x < INF) & (y > 0.0) & (y < INF), x, 0.0)
+        parts = divergence.log_size(x) + divergence.log_size(y)
+        term = mass * size
+        error = np.where(mass > 0.0, mass * (log_error + (u + s) * parts) + 2 * (u + s) * term + 2 * arithmetic.tiny, 0.0)
+        error = error + np.where(divergence.lost(arithmetic, x), term, 0.0)
+    beyond = (divergence.lost(arithmetic, y) & (x > 0.0)).any(axis=-1)
+    return np.asarray(np.where(beyond, INF, divergence.total_bound(arithmetic, term, error)))
+
+
+def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, p: Any, q: Any) -> dict[str, Float]:
+    """g (ln(p/q) + 1), also as g (ln p + p/p) - g ln q: up to two roundings and stores for each part, and for the sums.
+
+    -g p/q: `divergence.ratio_bound`.
+    """
+    rows = Rows.of(p, q)
+    x, y = rows.p.reshape(rows.shape), rows.q.reshape(rows.shape)
+    g = np.abs(cotangent_of(cotangent, rows.shape[:-1]))[..., None]
+    u, s = arithmetic.unit, arithmetic.store
+    size, log_error = _logs(arithmetic, x, y)
+    with np.errstate(all="ignore"):
+        parts = divergence.log_size(x) + divergence.log_size(y) + 1.0
+        error = g * (log_error + 2 * (u + s) * parts + 3 * (u + s) * (size + 1.0)) * MARGIN
+        error = np.where(g == 0.0, 0.0, error + arithmetic.tiny * (3.0 + g))
+    error = np.where(divergence.lost(arithmetic, x, y) & (g != 0.0), INF, error)
+    return {"p": error, "q": divergence.ratio_bound(arithmetic, rows, cotangent)}
+
+
+NEAR_32 = [0.30000001192092896, 0.30000004172325134]  # float32 neighbours
+CLAUSES = (
+    Clause(
+        "KLD-1",
+        Level.MUST,
+        "The divergence of a row is sum_v p_v ln(p_v/q_v), in nats; p comes first.",
+        examples=(
+            Example("order", {"p": [[0.25, 0.75]], "q": [[0.5, 0.5]]}),
+            Example("order-swapped", {"p": [[0.5, 0.5]], "q": [[0.25, 0.75]]}),
+            Example("one-hot-uniform", {"p": [[0.0, 1.0, 0.0, 0.0]], "q": [[0.25] * 4]}),
+            Example("uniform", {"p": [[0.125] * 8], "q": [[0.5, 0.25, 0.0625, 0.0625, 0.0625, 0.03125, 0.015625, 0.015625]]}),
+            Example("one-axis", {"p": [0.25, 0.75], "q": [0.75, 0.25]}),
+            Example("dimensions", {"p": [[[0.5, 0.5], [0.25, 0.75]]], "q": [[[0.75, 0.25], [0.125, 0.875]]]}),
+            Example("one-class", {"p": [[1.0], [0.5]], "q": [[1.0], [0.25]]}),
+            Example("empty", {"p": np.zeros((0, 3)), "q": np.zeros((0, 3))}),
+        ),
+    ),
+    Clause(
+        "KLD-2",
+        Level.MUST,
+        "p and q are taken as given: neither is renormalised or clipped, nothing is added, and the divergence may be negative.",
+        examples=(
+            Example("unnormalised", {"p": [[0.25, 0.25], [2.0, 1.0]], "q": [[0.5, 0.25], [0.5, 2.0]]}),
+            Example("near-0", {"p": [[0.5, 0.5]], "q": [[1.0, 2.0**-24]]}),
+            Example("far-apart", {"p": [[4.0, 0.5]], "q": [[2.0**-1022, 0.5]]}, ("float64",)),
+            Example("ratio-beyond-range", {"p": [[1e308, 1e-300]], "q": [[1e-300, 1e308]]}, ("float64",)),
+            Example("huge", {"p": [[1.5e308, 1.0], [1e306, 2.0]], "q": [[0.125, 0.5], [0.125, 0.5]]}, ("float64",)),
+        ),
+    ),
+    Clause(
+        "KLD-3",
+        Level.MUST,
+        "A class with p_v = 0 contributes nothing, even with q_v = 0; its derivative with respect to p_v is -inf for q_v > 0.",
+        "E1",
+        (
+            Example("zero-p", {"p": [[1.0, 0.0]], "q": [[0.5, 0.5]]}),
+            Example("zero-both", {"p": [[1.0, 0.0]], "q": [[0.5, 0.0]]}),
+            Example("gradient-at-0", {"p": [[0.0, 1.0]] * 3, "q": [[0.5, 0.5]] * 3, "cotangent": [1.5, -2.0, 0.0]}),
+        ),
+    ),
+    Clause(
+        "KLD-4",
+        Level.MUST,
+        "p_v > 0 with q_v = 0 makes the divergence +inf and the gradients +inf in p_v and -inf in q_v, times the cotangent.",
+        "E2",
+        (
+            Example("zero-q", {"p": [[0.5, 0.5]], "q": [[1.0, 0.0]]}),
+            Example("zero-q-cotangents", {"p": [[0.5, 0.5]] * 3, "q": [[1.0, 0.0]] * 3, "cotangent": [1.5, -2.0, 0.0]}),
+        ),
+    ),
+    Clause(
+        "KLD-5",
+        Level.MUST,
+        "The gradients are the cotangent times ln(p_v/q_v) + 1 with respect to p, and times -p_v/q_v with respect to q.",
+        examples=(
+            Example("gradient", {"p": [[0.25, 0.5, 0.25], [0.125, 1.0, 0.5]], "q": [[0.5, 0.125, 0.375], [0.5, 0.25, 0.25]]}),
+            Example("gradient-tiny", {"p": [[2.0**-24, 0.5]], "q": [[2.0**-23, 0.5]]}),
+        ),
+    ),
+    Clause(
+        "KLD-6",
+        Level.MAY,
+        "At p_v = q_v = 0 the derivatives may be anything; a cotangent of 0 gives 0 there too.",
+        "E3",
+        (Example("zeros-cotangent-0", {"p": [[0.0, 1.0]] * 2, "q": [[0.0, 1.0]] * 2, "cotangent": [0.0, 1.5]}),),
+    ),
+    Clause(
+        "KLD-7",
+        Level.MUST,
+        "A nan in p or q makes the row nan, even where the other is 0, and the derivatives at that class; the others stand.",
+        "E4",
+        (Example("nan", {"p": [[NAN, 0.5], [0.5, 0.5], [0.0, 1.0]], "q": [[0.5, 0.5], [0.5, NAN], [NAN, 0.5]]}),),
+    ),
+    Clause(
+        "KLD-8",
+        Level.SHOULD,
+        "So does a negative number in p or q.",
+        "E4",
+        (Example("negative", {"p": [[-0.5, 1.5], [0.5, 0.5]], "q": [[0.5, 0.5], [-0.5, 1.5]]}),),
+    ),
+    Clause(
+        "KLD-9",
+        Level.SHOULD,
+        "Infinite p and q follow the arithmetic of the extended reals; infinities of both signs give nan.",
+        "E5",
+        (
+            Example("infinite-q", {"p": [[0.5, 0.5]], "q": [[INF, 0.5]]}),
+            Example("infinite-p", {"p": [[INF, 0.5]], "q": [[0.5, 0.5]]}),
+            Example("both-infinite", {"p": [[INF, 0.5]], "q": [[INF, 0.5]]}),
+            Example("both-signs", {"p": [[0.5, 0.5]], "q": [[INF, 0.0]]}),
+        ),
+    ),
+    Clause(
+        "KLD-10",
+        Level.MUST,
+        "The divergence of a distribution from itself is 0, and near it the error is small beside the terms' own error bound.",
+        examples=(
+            Example("itself", {"p": [[0.25, 0.75], [1.0, 0.0]], "q": [[0.25, 0.75], [1.0, 0.0]]}),
+            Example("near-float64", {"p": [[0.3, 0.7]], "q": [[0.30000000000000004, 0.7]]}, ("float64",)),
+            Example("near-float32", {"p": [NEAR_32[:1]], "q": [NEAR_32[1:]]}, ("float64", "float32")),
+            Example("near-bfloat16", {"p": [[0.30078125, 0.69921875]], "q": [[0.302734375, 0.69921875]]}),
+            Example("near-normalised", {"p": [[0.25, 0.75]], "q": [[0.25390625, 0.74609375]]}),
+        ),
+    ),
+    Clause(
+        "KLD-11",
+        Level.SHOULD,
+        "Subnormal p_v and q_v count like any other number.",
+        examples=(
+            Example("subnormal-float64", {"p": [[2.0**-1074, 1.0]], "q": [[0.5, 2.0**-1060]]}, ("float64",)),
+            Example("subnormal-float32", {"p": [[2.0**-149, 1.0]], "q": [[0.5, 2.0**-133]]}, ("float64", "float32")),
+            Example("subnormal-float16", {"p": [[2.0**-24, 1.0]], "q": [[0.5, 2.0**-16]]}),
+            Example("subnormal-pair", {"p": [[3 * 2.0**-149]], "q": [[2 * 2.0**-149]]}, ("float64", "float32")),
+        ),
+    ),
+)
+
+OPERATION = Operation(
+    name="kl_divergence",
+    prefix="KLD",
+    summary="Kullback-Leibler divergence of two distributions",
+    inputs={"p": Real("... V"), "q": Real("... V")},
+    parameters={},
+    clauses=CLAUSES,
+    variations=(Variation("distributions", {"p": "probability", "q": "probability"}, ("KLD-1", "KLD-4", "KLD-5")),),
+    forward=kl_divergence,
+    vjp=kl_divergence_vjp,
+    exact=exact,
+    exact_vjp=exact_vjp,
+    bound=bound,
+    bound_vjp=bound_vjp,
+)

@@ -1,0 +1,141 @@
+"""Every ball of the exact forms lies inside the kernels' enclosures: at least 10,000 random and adversarial inputs an operation.
+
+An element that isn't contained at 200 bits (a far gap leaves the ball too wide) is looked at again at up to 2^14 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from flint import arb
+
+from refimpl.ball import MAX_BITS, Ball, precision
+from refimpl.doubledouble import TINY
+from refimpl.elementary import EXP, LOG1P
+from refimpl.enclosure import Enclosure, Kind
+from refimpl.operation import Arithmetic, Operation
+from refimpl.operations import operations
+from tests import inputs
+
+INPUTS = 10_000
+BITS = (200, 1500, 6000, MAX_BITS)
+
+ALL = pytest.mark.parametrize("operation", operations().values(), ids=operations())
+
+
+@dataclass
+class Tally:
+    """What a sweep has seen: elements looked at, the ones that an enclosure doesn't contain, the largest error/radius."""
+
+    elements: int = 0
+    finite: int = 0
+    unknown: int = 0
+    worst: float = 0.0
+    outside: list[str] = field(default_factory=list)
+
+    def compare(self, e: Enclosure, where: Sequence[int], evaluate: Callable[[Sequence[int], int], list[Ball]], label: str) -> None:
+        """Look whether the elements `where` contain what `evaluate(where, bits)` gives."""
+        self.elements += len(where)
+        left = list(where)
+        for bits in BITS:
+            if not left:
+                return
+            balls = evaluate(left, bits)
+            left = [index for index, ball in zip(left, balls, strict=True) if not self._contained(e, index, ball, bits)]
+        for index, ball in zip(left, evaluate(left, BITS[-1]), strict=True):
+            self.outside.append(f"{label}[{index}]: {e.hi.flat[index]!r} + {e.lo.flat[index]!r} +/- {e.radius.flat[index]!r}, true {ball}")
+
+    def _contained(self, e: Enclosure, index: int, ball: Ball, bits: int) -> bool:
+        if isinstance(ball, float) or e.kind.flat[index] != Kind.FINITE:
+            return e.contains(index, ball)
+        radius = float(e.radius.flat[index])
+        if radius == np.inf:
+            self.unknown += 1
+            return True
+        with precision(bits):
+            error = ((ball - arb(float(e.hi.flat[index]))) - arb(float(e.lo.flat[index]))).abs_upper()
+            if not error <= arb(radius):
+                return False
+            self.finite += 1
+            if radius > 0.0:
+                self.worst = max(self.worst, float(error / arb(radius)))
+        return True
+
+
+def sweep(tally: Tally, operation: Operation, call: dict[str, Any], rng: np.random.Generator, *, ordinary: bool = False, most: int = 0) -> None:
+    """Compare output and gradients of one call; `most` limits the elements of each that are looked at (0: all)."""
+    for label, e, evaluate in answers(operation, call, rng, ordinary=ordinary):
+        where = list(range(e.size)) if not most or e.size <= most else rng.choice(e.size, most, replace=False).tolist()
+        tally.compare(e, where, evaluate, label)
+
+
+def answers(operation: Operation, call: dict[str, Any], rng: np.random.Generator, *, ordinary: bool = False) -> list[tuple[str, Any, Any]]:
+    """(label, enclosure, exact form) of the output and of each gradient."""
+    output = operation.forward(**call)
+    g = inputs.cotangent(rng, output.shape, ordinary=ordinary)
+    result = [(f"{operation.name} output", output, lambda where, bits: operation.exact(where, bits, **call))]
+    for name, gradient in operation.vjp(cotangent=g, **call).items():
+        assert gradient.shape == call[name].shape
+
+        def evaluate(where: Sequence[int], bits: int, name: str = name) -> list[Ball]:
+            return operation.exact_vjp(name, where, bits, cotangent=g, **call)
+
+        result.append((f"{operation.name} d{name}", gradient, evaluate))
+    return result
+
+
+@ALL
+def test_the_ball_lies_inside_the_enclosure(operation: Operation, record_property: Callable[[str, Any], None]) -> None:
+    rng = np.random.default_rng([2, *operation.name.encode()])
+    tally, drawn = Tally(), 0
+    for call, count in inputs.calls(rng, operation, INPUTS):
+        sweep(tally, operation, call, rng)
+        drawn += count
+        assert not tally.outside, (tally.outside[:5], call)
+    record_property("worst error/radius", tally.worst)
+    assert drawn >= INPUTS
+    assert 0.0 <= tally.worst <= 1.0
+    assert tally.unknown <= tally.elements // 20, "too many elements are not determined"
+
+
+@ALL
+def test_the_ball_lies_inside_for_many_classes(operation: Operation) -> None:
+    rng = np.random.default_rng([3, *operation.name.encode()])
+    tally = Tally()
+    for classes in (511, 512, 513, 528, 1000, 2048, 4999, 5000):
+        call = inputs.call(rng, operation, 2, classes)
+        sweep(tally, operation, call, rng, most=24)
+        assert not tally.outside, tally.outside[:5]
+
+
+@ALL
+def test_enclosures_of_ordinary_inputs_are_tight(operation: Operation) -> None:
+    """The radius is at most what 90-bit arithmetic with the kernels' exp and log1p could promise."""
+    rng = np.random.default_rng([4, *operation.name.encode()])
+    fine = Arithmetic(unit=2.0**-90, store=0.0, accumulate=2.0**-90, tiny=64 * TINY, exp=EXP, log=LOG1P)
+    for call, _ in inputs.calls(rng, operation, 400, ordinary=True):
+        output = operation.forward(**call)
+        g = inputs.cotangent(rng, output.shape, ordinary=True)
+        bounds = {"output": operation.bound(fine, **call)} | operation.bound_vjp(fine, cotangent=g, **call)
+        for name, e in {"output": output, **operation.vjp(cotangent=g, **call)}.items():
+            finite = e.kind == Kind.FINITE
+            assert np.isfinite(e.radius).all()
+            assert (e.radius[finite] <= bounds[name][finite]).all(), (operation.name, name)
+
+
+@ALL
+def test_the_sweep_sees_an_error_of_2_to_the_minus_95(operation: Operation) -> None:
+    """A kernel that is wrong by that much, relative to its own result, is caught in every output: the sweep can fail."""
+    rng = np.random.default_rng([5, *operation.name.encode()])
+    seen: dict[str, Tally] = {}
+    for call, _ in inputs.calls(rng, operation, 60, ordinary=True):
+        for label, e, evaluate in answers(operation, call, rng, ordinary=True):
+            wrong = replace(e, lo=e.lo + e.hi * 2.0**-95)
+            where = np.flatnonzero((e.kind == Kind.FINITE) & (e.hi != 0.0)).tolist()[:50]
+            seen.setdefault(label, Tally()).compare(wrong, where, evaluate, label)
+    for label, tally in seen.items():
+        assert len(tally.outside) > tally.elements // 2, (label, len(tally.outside), tally.elements)
