@@ -34,7 +34,8 @@ class Adapter:
     """One library as a backend.
 
     `promises` has an entry for each dtype that the library documents; `dialect` a value for each choice in which it differs
-    from the default. `composed` are the operations that the library lacks and that are written in at most three lines of its
+    from the default. `partial` names, for a mode that costs too much to be asked everything, the groups of vectors that it is
+    asked. `composed` are the operations that the library lacks and that are written in at most three lines of its
     own public functions; an operation that is not among `operations` is unsupported.
     """
 
@@ -45,6 +46,7 @@ class Adapter:
     versions: Callable[[], dict[str, str]]
     dialect: Mapping[str, str] = field(default_factory=dict)
     modes: tuple[str, ...] = ("eager",)
+    partial: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     composed: frozenset[str] = frozenset()
     device: str = "cpu"
 
@@ -59,8 +61,13 @@ class Description:
     versions: Mapping[str, str]
     dialect: Mapping[str, str]
     modes: tuple[str, ...]
+    partial: Mapping[str, tuple[str, ...]]
     composed: tuple[str, ...]
     device: str
+
+    def asks(self, mode: str, group: str) -> bool:
+        """Whether vectors of that group are asked in that mode."""
+        return mode not in self.partial or group in self.partial[mode]
 
 
 def describe(adapter: Adapter) -> Description:
@@ -72,6 +79,7 @@ def describe(adapter: Adapter) -> Description:
         versions=adapter.versions(),
         dialect=dict(adapter.dialect),
         modes=adapter.modes,
+        partial=dict(adapter.partial),
         composed=tuple(sorted(adapter.composed)),
         device=adapter.device,
     )

@@ -181,6 +181,8 @@ class Session:
             for mode in description.modes:
                 for vector in self.vectors:
                     task, case = Task(vector, mode), vector.case
+                    if not description.asks(mode, case.group):
+                        continue
                     if case.operation not in description.operations:
                         results += self._without_answer(task, Verdict.UNSUPPORTED, f"{self.name} has no {case.operation}")
                     elif case.dtype not in description.promises:
@@ -275,8 +277,9 @@ class Run:
 
     @property
     def total(self) -> int:
-        """How many calls are made or skipped: cases times modes, over all backends."""
-        return sum(len(self._vectors) * len(description.modes) for description in self.descriptions.values())
+        """How many calls are made or skipped: cases times the modes that they are asked in, over all backends."""
+        groups = [vector.case.group for vector in self._vectors]
+        return sum(about.asks(mode, group) for about in self.descriptions.values() for mode in about.modes for group in groups)
 
     def results(self) -> Iterator[Result]:
         """Every finding, of up to `jobs` backends at a time."""

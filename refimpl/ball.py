@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import lru_cache
 
 from flint import arb, ctx
 
@@ -84,11 +85,16 @@ def _sign(a: Ball) -> float:
     raise ArithmeticError("a ball that contains 0 meets an infinity: the exact form can't tell the sign")
 
 
-def log_softmax(row: Sequence[float]) -> list[Ball] | None:
+def log_softmax(row: Sequence[float]) -> tuple[Ball, ...] | None:
     """ln p_v for every class of a row of logits, -inf where the logit is; None where the row has no softmax.
 
-    By the definition: p_v = exp(x_v - a) / sum_u exp(x_u - a) with a = max x, all classes summed alike.
+    By the definition: p_v = exp(x_v - a) / sum_u exp(x_u - a) with a = max x, all classes summed alike. The last few rows are kept.
     """
+    return _log_softmax(tuple(row), ctx.prec)
+
+
+@lru_cache(maxsize=8)
+def _log_softmax(row: tuple[float, ...], bits: int) -> tuple[Ball, ...] | None:
     if not row or any(x != x or x == math.inf for x in row) or all(x == -math.inf for x in row):
         return None
     anchor = arb(max(row))
@@ -98,7 +104,7 @@ def log_softmax(row: Sequence[float]) -> list[Ball] | None:
         if d is not None:
             exponentials += d.exp()
     log_sum = exponentials.log()
-    return [-math.inf if d is None else d - log_sum for d in shifted]
+    return tuple(-math.inf if d is None else d - log_sum for d in shifted)
 
 
 def exp(a: Ball) -> Ball:

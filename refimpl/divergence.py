@@ -48,11 +48,11 @@ class Rows:
     shape: tuple[int, ...]
 
     @staticmethod
-    def of(p: Any, q: Any = None) -> Rows:
-        inputs = {"p": real("p", p)}
-        if q is not None:
-            inputs["q"] = real("q", q)
-            same_shape("p", inputs["p"], "q", inputs["q"])
+    def of(p: Any, *others: Any) -> Rows:
+        """From p, or from p and q; raises `InvalidInput` or `TypeError`."""
+        inputs = {name: real(name, value) for name, value in zip(("p", "q"), (p, *others), strict=False)}
+        for name, array in inputs.items():
+            same_shape("p", inputs["p"], name, array)
         shape = inputs["p"].shape
         if not shape or shape[-1] == 0:
             raise InvalidInput(f"p has shape {shape}; pass (..., V) with at least one class")
@@ -62,7 +62,7 @@ class Rows:
 
 def forward(loss: Loss, rows: Rows, exact: Callable[..., list[Ball]]) -> Enclosure:
     """The loss by the kernel; `exact` is the operation's."""
-    shift = shift_of(largest(rows.p))
+    shift = shift_of(largest(rows.p)) if rows.shape[-1] > 1 else 0  # one term is no sum
     parts = term_parts(loss.form, rows.p, rows.q, shift).reshape(rows.shape[:-1])
     return reduce.finish(parts, 2.0**shift, lambda index, bits: exact([index], bits, **rows.inputs)[0])
 
@@ -142,8 +142,8 @@ def pointwise_log_term(p: float, log_q: float) -> Ball:
 
 
 def _exp_times(p: float, other: Ball) -> Ball:
-    """exp(p) * other for p > -inf."""
-    return other if isinstance(other, float) else ball.times(arb(p).exp(), other)
+    """exp(p) * other for p > -inf; beyond exp(2^30) every format overflows alike, and so may arb."""
+    return other if isinstance(other, float) else ball.times(arb(min(p, 2.0**30)).exp(), other)
 
 
 def pointwise_slope(p: float, log_q: float) -> Ball:
@@ -167,7 +167,7 @@ def mass_slope(p: float, log_q: float) -> Ball:
 
 def log_mass_slope(p: float, log_q: float) -> Ball:
     """-exp(p)."""
-    return NAN if math.isnan(p) or math.isnan(log_q) else -ball.exp(number(p))
+    return NAN if math.isnan(p) or math.isnan(log_q) else -ball.exp(number(p if p == INF else min(p, 2.0**30)))
 
 
 def largest(values: NDArray[Any]) -> float:
@@ -202,8 +202,8 @@ def ratio_bound(arithmetic: Arithmetic, rows: Rows, cotangent: Any) -> Float:
     u, s = arithmetic.unit, arithmetic.store
     p, q = rows.p.reshape(rows.shape), rows.q.reshape(rows.shape)
     with np.errstate(all="ignore"):
-        value = g * (p / q)
-        error = 3 * (u + s) * value * MARGIN + arithmetic.tiny * (1.0 + g + 1.0 / q)
+        value = g * np.abs(p / q)
+        error = 3 * (u + s) * value * MARGIN + arithmetic.tiny * (1.0 + g + 1.0 / np.abs(q))
         error = np.where(lost(arithmetic, p), error + value, error)
     return np.where(lost(arithmetic, q), INF, error)
 

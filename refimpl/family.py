@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -66,11 +66,12 @@ class Setting:
     def rows64(self) -> Float:
         return self.rows().astype(np.float64)
 
-    def place(self, flat: int) -> tuple[int, int]:
-        """The row and the class of the logit at a flat index."""
-        position = list(np.unravel_index(flat, self.logits.shape))
-        label = int(position.pop(self.axis))
-        return int(np.ravel_multi_index(position, self.shape)) if position else 0, label
+    def places(self, where: Sequence[int]) -> list[tuple[int, int]]:
+        """The row and the class of the logits at flat indices."""
+        positions = list(np.unravel_index(np.asarray(where, np.int64), self.logits.shape))
+        labels = positions.pop(self.axis)
+        rows = np.ravel_multi_index(tuple(positions), self.shape)
+        return list(zip(rows.tolist(), labels.tolist(), strict=True))
 
 
 def _target(s: Setting) -> Target:
@@ -168,8 +169,7 @@ def exact_vjp(s: Setting, where: Sequence[int], bits: int, cotangent: Float) -> 
     with ball.precision(bits):
         rows = s.rows()
         by_row: dict[int, list[tuple[int, int]]] = {}
-        for position, flat in enumerate(where):
-            row, label = s.place(int(flat))
+        for position, (row, label) in enumerate(s.places(where)):
             by_row.setdefault(row, []).append((position, label))
         result: list[Ball] = [arb(0)] * len(where)
         for row, wanted in by_row.items():
@@ -230,7 +230,7 @@ def _row_bounds(s: Setting, arithmetic: Arithmetic) -> tuple[Float, Float]:
 def bound(s: Setting, arithmetic: Arithmetic) -> Float:
     """The error of the loss: those of the rows (`_row_bounds`), then of the reduction."""
     loss, error = _row_bounds(s, arithmetic)
-    over_rows = replace(arithmetic, accumulate=arithmetic.unit)
+    over_rows = arithmetic.over_rows()
     if not s.reduced:
         result = error.reshape(s.shape)
     elif s.denominator is None:
@@ -255,7 +255,7 @@ def bound_vjp(s: Setting, arithmetic: Arithmetic, cotangent: Float) -> Float:
     if s.denominator is not None and s.reduced:
         with np.errstate(all="ignore"):
             f = f / s.denominator.sum()
-        f_error = f_error + arithmetic.unit * float(arithmetic.depth(s.denominator.size))
+        f_error = f_error + float(arithmetic.over_rows().sum_error(s.denominator.size))
     with np.errstate(all="ignore"):
         first = lp.probability * mass
         error = first * (lp.relative + arithmetic.sum_error(s.classes) + 4 * u) + 4 * u * c + c_error

@@ -1,8 +1,8 @@
 """The only place that compiles: strict IEEE arithmetic, cached on disk.
 
 `inline` marks the small building blocks (always inlined by LLVM), `routine` the larger ones, `kernel` the loops over rows
-(entered from Python, run without the GIL). Both are compiled without fastmath: no reassociation, no unrequested fusing, the same bits on every IEEE
-machine. The only fused operation is the one written as `fma`.
+(entered from Python, run without the GIL). All are compiled without fastmath: no reassociation, no unrequested fusing, the same
+bits on every IEEE machine. The only fused operation is the one written as `fma`.
 
 The cache. Numba keys its cache on a function's own file, so a change in a callee's file would go unnoticed. Ours lives
 in a folder named by a digest of all sources of this package; a new source gives a new folder. Where no folder can be written,

@@ -7,7 +7,7 @@ adapters, the reports) reads what it needs from there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -163,10 +163,10 @@ Parameter = Number | Whole | Switch | OneOf
 class Arithmetic:
     """The arithmetic that an implementation promises to use; the bounds are derived from it.
 
-    All are unit roundoffs or counts: `unit` of the computation dtype; `store` of the dtype in which intermediates (a
-    row's sum of exponentials, log-probabilities, row losses) are kept, 0.0 where that is the computation dtype; `accumulate` of the sums over classes;
-    `tiny` the absolute error of an underflow; `lanes` independent accumulators in a sum; `exp` and `log` the errors of those
-    functions in units of `unit`; `gap` how often the error of a gap enters an exponential (1 for e/S, 2 for
+    All are unit roundoffs or counts: `unit` of the computation dtype; `store` of the dtype in which intermediates (a row's sum
+    of exponentials, log-probabilities, row losses) are kept, 0.0 where that is the computation dtype; `accumulate` of the sums
+    over classes; `tiny` the absolute error of an underflow; `lanes` independent accumulators in a sum; `exp` and `log` the errors of
+    those functions in units of `unit`; `gap` how often the error of a gap enters an exponential (1 for e/S, 2 for
     exp(log_softmax), 3 for exp2(d*log2 e)); `subtracts_lse` where the target's logit is subtracted from the full log-sum-exp.
     """
 
@@ -183,6 +183,10 @@ class Arithmetic:
     def depth(self, terms: float | Array) -> Array:
         """Roundings on the longest path of a sum of `terms`: each lane in turn, then the lanes pairwise."""
         return np.ceil(np.asarray(terms, np.float64) / self.lanes) + np.ceil(np.log2(self.lanes))
+
+    def over_rows(self) -> Arithmetic:
+        """The same for sums over rows, which no promise excuses in less than float32."""
+        return replace(self, accumulate=min(self.unit, FORMATS["float32"].unit))
 
     def sum_error(self, terms: float | Array) -> Array:
         """The relative error, to the sum of magnitudes, of a sum of `terms` over the classes."""

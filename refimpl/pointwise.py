@@ -12,7 +12,7 @@
 The kernels take two arrays (rows, V), p and q; q holds log_q for the forms that have it, p again for ENTROPY.
 
 Range. Every number is kept as (h + l) * 2^n until it is a result: no product leaves float64, and subnormal p and q keep all
-their bits. What lies beyond 2^1030 is an overflow; sums are formed of terms times 2^shift.
+their bits. What lies beyond 2^1024 is an overflow; sums are formed of terms times 2^shift.
 
 Error, absolute, in units of u^2; |.| are magnitudes of what stands before it.
     ln p           LOG |.|
@@ -20,7 +20,7 @@ Error, absolute, in units of u^2; |.| are magnitudes of what stands before it.
                    error of DIV, which log1p does not enlarge: DIV + LOG1P = 56. Else, with mantissas m and exponents k,
                    ln(m_p/m_q) + (k_p - k_q) ln 2 =: a + b with |a| <= ln 2 <= |L| and |b| <= 2 |L|: LOG + DIV/ln 2 for a, 3 * 2 for
                    b, 4 for the sum: 32 + 23.1 + 6 + 4 = 65.1. Given as 72.
-    + 1, - log_q   2 |.| each (add_float)
+    + 1, - log_q   2 |.| each (add_float); the slope of POINTWISE adds ln p to 1 - log_q, which is exact (two_sum): ADD |.|
     exp(p)         EXP_FAR |.|
     d = p - log_q  0
     p*L            2 |.| (mul_float; p is a float64)
@@ -49,7 +49,7 @@ ENTROPY, CROSS, RELATIVE, RATIO, MASS, POINTWISE, POINTWISE_LOG, MASS_LOG = rang
 LOG_RATIO = 72.0
 
 _BLOCK = 1024
-_OVERFLOW = 1030  # exponents from here on are beyond float64
+_OVERFLOW = 1024  # beyond this exponent a number is beyond float64
 _UNDERFLOW = -1900  # exponents from here down are below it, whatever the mantissa's error
 _FAR = 4000.0  # exp(+-_FAR) is beyond, whatever float64 it is multiplied with
 _FAR_EXPONENT = 5000
@@ -158,25 +158,26 @@ def _term(form: int, p: float, q: float) -> Any:
         h, l = two_sum(p, -q)
         h, l, error, n = exp_times(p, h, l, 0.0)
         return 0, h, l, error, n
-    n = 0
+    n, relative = 0, LOG
     if form == RELATIVE:
         h, l = log_ratio(p, q)
-        error = LOG_RATIO * abs(h)
+        relative = LOG_RATIO
     else:
         h, l = log(q if form == CROSS else p, 0.0)
-        error = LOG * abs(h)
-    if form == POINTWISE:
-        h, l = add_float(h, l, -q)
-        error += 2.0 * abs(h)
-    elif form != RELATIVE:
-        h, l = -h, -l
-    if h != 0.0:
-        error /= abs(h)
-        h, l, n = normal(h, l)
-        error *= abs(h)
+        if form == POINTWISE:
+            size = LOG * abs(h)
+            h, l = add_float(h, l, -q)
+            if h == 0.0:
+                return 0, 0.0, 0.0, size, 0
+            relative = size / abs(h) + 2.0
+        else:
+            h, l = -h, -l
+    if h == 0.0:
+        return 0, 0.0, 0.0, 0.0, 0
+    h, l, n = normal(h, l)
     m, _, k = normal(p, 0.0)
     h, l = mul_float(h, l, m)
-    return 0, h, l, error * m + MUL_FLOAT * abs(h), n + k
+    return 0, h, l, (relative + MUL_FLOAT) * abs(h), n + k
 
 
 @inline
@@ -233,7 +234,11 @@ def _slope(form: int, p: float, q: float) -> Any:
     if form == POINTWISE:
         ch, cl = two_sum(1.0, -q)
         h, l = add(h, l, ch, cl)
-        return 0, h, l, error + ADD * abs(h), 0
+        if h == 0.0:
+            return 0, 0.0, 0.0, error, 0
+        relative = error / abs(h) + ADD
+        h, l, n = normal(h, l)
+        return 0, h, l, relative * abs(h), n
     h, l = add_float(h, l, 1.0)
     error += 2.0 * abs(h)
     return (0, -h, -l, error, 0) if form == ENTROPY else (0, h, l, error, 0)
@@ -282,12 +287,13 @@ def slope_rows(
     factor_hi: Any,
     factor_lo: Any,
     factor_radius: Any,
+    shift: int,
     kind: Any,
     hi: Any,
     lo: Any,
     radius: Any,
 ) -> None:
-    """factor_i times the derivatives of rows start to stop; 0 where the factor is 0."""
+    """2^shift factor_i times the derivatives of rows start to stop; 0 where the factor is 0."""
     for i in range(start, stop):
         f = factor_hi[i]
         if f == 0.0:
@@ -303,7 +309,7 @@ def slope_rows(
                 else:
                     h, l = mul(h, l, fh, fl)
                     error += MUL * abs(h)
-                code, h, l, error = place(h, l, error + relative * abs(h), n + fk)
+                code, h, l, error = place(h, l, error + relative * abs(h), n + fk + shift)
                 hi[i, v], lo[i, v], radius[i, v], kind[i, v] = h, l, error * UP, code
             elif code == 1 or code == 2:
                 positive = (code == 1) == (f > 0.0)
@@ -326,9 +332,9 @@ def term_parts(form: int, p: Float, q: Float, shift: int) -> Parts:
     return parts
 
 
-def slope_parts(form: int, p: Float, q: Float, factor: Parts) -> Parts:
-    """The derivatives at p and q (rows, V), each row times its `factor` (rows,)."""
+def slope_parts(form: int, p: Float, q: Float, factor: Parts, shift: int = 0) -> Parts:
+    """The derivatives at p and q (rows, V), each row times its 2^shift * `factor` (rows,)."""
     parts = Parts.empty(*p.shape)
     factors = (frozen(array) for array in factor.arrays()[1:])
-    over_rows(slope_rows, p.shape[0], p.size, form, frozen(p), frozen(q), *factors, *parts.arrays())
+    over_rows(slope_rows, p.shape[0], p.size, form, frozen(p), frozen(q), *factors, shift, *parts.arrays())
     return parts

@@ -23,13 +23,14 @@ Error, in units of u^2, relative to the sum of the magnitudes of the terms. D = 
     C * log1p   a product, 7                        6 D + EXP + LOG1P + 31
     c_v gap_v   a product, 7, and sums              3 D + 31
     c_v ln t_v  relative to c_v |ln t_v| + c_v      3 D + LOG + 20 + 31: an error e of t_v moves ln t_v by e
-    loss        two sums, 8                         LOSS(V) = 6 D + EXP + LOG + LOG1P + 70
-    gradient    e_v C/(1 + rest)                    6 D + 2 EXP + 24 + 4 + DIV + 7, times a factor of relative error f, 7
-                                                    GRADIENT(V) = 6 D + 2 EXP + DIV + 80, beside f
+    loss        the largest of these, two sums 8    LOSS(V) = 6 D + EXP + LOG1P + 39, as D >= 9
+    gradient    e_v C/(1 + rest): C 3 D + 24, 1 + rest 3 D + EXP + 4, DIV, e_v EXP, a product 7, the difference 4, the product with a
+                factor, beside that factor's own error, 7: GRADIENT(V) = 6 D + 2 EXP + DIV + 46
 
-Underflow. A mass or a coefficient below SMALL = 2^-900 may be off by multiples of 2^-1074 instead, and is at least 2^-1074 where it isn't 0, so
-that it meets an infinite gap as it should. Off is within 3 * 2^-1074, keep * s_v + off within 5, c_v within 8 (1 + w_v). Such a class moves the loss by
-that times gap_v + log1p(rest) and, for c_v ln t_v, times 750 > |ln t_v| + 1; and the gradient by that times |factor|.
+Underflow. A mass or a coefficient below SMALL = 2^-900 may be off by multiples of 2^-1074 instead, and is at least 2^-1074 where it
+isn't 0, so that it meets an infinite gap as it should. Off is within 3 * 2^-1074, keep * s_v + off within 5, c_v within
+8 (1 + w_v). Such a class moves the loss by that times gap_v + log1p(rest) and, for c_v ln t_v, times 750 > |ln t_v| + 1; and the
+gradient by that times |factor|.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refimpl.doubledouble import DIV, TINY, U2, add, add_positive, div, mul, mul_float, two_sum
-from refimpl.elementary import EXP, LOG, LOG1P, log, log1p
+from refimpl.elementary import EXP, LOG1P, log, log1p
 from refimpl.jit import frozen, inline, kernel, over_rows
 from refimpl.reduce import UP, Parts
 from refimpl.rows import BLOCK, LANES, REST_UNSCALE, accumulate, clear, collect, depth, end_block, exp_minus, gap, scan, scratch, sums

@@ -184,6 +184,7 @@ def _sizes(rng: Rng, rows: int, classes: int) -> dict[str, tuple[int, ...]]:
         "*": extra,
         "V": (classes,),
         "...": (*extra, rest),
+        "any": (*extra, rest),
         "B": (batch,),
         "T": (max(rows // batch, 1) if rows else 0,),
     }
@@ -195,9 +196,7 @@ def _shape(axes: str, sizes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
 
 def _shaped(rng: Rng, axes: str, sizes: dict[str, tuple[int, ...]], make: Callable[..., Array], ordinary: bool) -> Array:
     """Rows in the layout that `axes` names; without a class axis, rows of whatever is there."""
-    names = axes.split()
-    if "V" not in names:
-        sizes, names = {**sizes, "V": sizes["V"]}, [*names, "V"]
+    names = axes.split() + ([] if "V" in axes.split() else ["V"])
     others = [size for axis in names if axis != "V" for size in sizes[axis]]
     rows = make(rng, math.prod(others), sizes["V"][0], ordinary=ordinary).reshape(*others, sizes["V"][0])
     position = len(_shape(" ".join(names[: names.index("V")]), sizes))

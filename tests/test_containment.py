@@ -20,6 +20,7 @@ from refimpl.enclosure import Enclosure, Kind
 from refimpl.operation import Arithmetic, Operation
 from refimpl.operations import operations
 from tests import inputs
+from tests.inputs import ROW_NAMES
 
 INPUTS = 10_000
 BITS = (200, 1500, 6000, MAX_BITS)
@@ -58,7 +59,7 @@ class Tally:
             return True
         with precision(bits):
             error = ((ball - arb(float(e.hi.flat[index]))) - arb(float(e.lo.flat[index]))).abs_upper()
-            if not error <= arb(radius):
+            if not error <= arb(radius if bits > BITS[0] else radius / 4):  # near the edge, look again with a smaller ball
                 return False
             self.finite += 1
             if radius > 0.0:
@@ -95,7 +96,7 @@ def test_the_ball_lies_inside_the_enclosure(operation: Operation, record_propert
     for call, count in inputs.calls(rng, operation, INPUTS):
         sweep(tally, operation, call, rng)
         drawn += count
-        assert not tally.outside, (tally.outside[:5], call)
+        assert not tally.outside, (tally.outside[:5], {name: call[name] for name in call if name not in ROW_NAMES})
     record_property("worst error/radius", tally.worst)
     assert drawn >= INPUTS
     assert 0.0 <= tally.worst <= 1.0
@@ -122,9 +123,9 @@ def test_enclosures_of_ordinary_inputs_are_tight(operation: Operation) -> None:
         g = inputs.cotangent(rng, output.shape, ordinary=True)
         bounds = {"output": operation.bound(fine, **call)} | operation.bound_vjp(fine, cotangent=g, **call)
         for name, e in {"output": output, **operation.vjp(cotangent=g, **call)}.items():
-            finite = e.kind == Kind.FINITE
+            inexact = (e.kind == Kind.FINITE) & (e.radius > 0.0)
             assert np.isfinite(e.radius).all()
-            assert (e.radius[finite] <= bounds[name][finite]).all(), (operation.name, name)
+            assert (e.radius[inexact] <= bounds[name][inexact]).all(), (operation.name, name)
 
 
 @ALL

@@ -52,9 +52,10 @@ def ball(pair: NDArray[Any]) -> arb:
     return arb(float(pair[0])) + arb(float(pair[1]))
 
 
-def exp_error(x: NDArray[Any]) -> float:
+def exp_error(x: NDArray[Any], wrong_by: float = 0.0) -> float:
     """The largest error of exp over its stated one."""
     results, n = _exp(x)
+    results[:, 1] += wrong_by * results[:, 0]
     worst = 0.0
     with precision(BITS):
         for pair, result, scale in zip(x, results, n, strict=True):
@@ -65,9 +66,10 @@ def exp_error(x: NDArray[Any]) -> float:
     return worst
 
 
-def log_errors(x: NDArray[Any]) -> tuple[float, float]:
+def log_errors(x: NDArray[Any], wrong_by: float = 0.0) -> tuple[float, float]:
     """The largest errors of log and log1p over their stated ones."""
     results = _logs(x)
+    results[..., 1] += wrong_by * results[..., 0]
     worst = [0.0, 0.0]
     with precision(BITS):
         for i, pair in enumerate(x):
@@ -123,6 +125,12 @@ def test_log1p_keeps_its_error_near_its_branch_and_table_boundaries() -> None:
 def test_a_double_double_that_differs_from_1_only_in_its_low_part() -> None:
     lows = np.array([sign * 2.0**-e for e in (54, 60, 106, 200, 500, 900, 1022, 1050, 1074) for sign in (1.0, -1.0)])
     assert log_errors(np.stack([np.ones(lows.size), lows], axis=1))[0] <= 1.0
+
+
+def test_the_measures_see_a_larger_error() -> None:
+    rng = np.random.default_rng(12)
+    assert exp_error(exp_arguments(rng, 50, 50.0), wrong_by=2 * elementary.EXP * U2) > 1.0
+    assert min(log_errors(log_arguments(rng, 50), wrong_by=2 * elementary.LOG1P * U2)) > 1.0
 
 
 def test_the_values_at_0_and_1_are_exact() -> None:

@@ -174,7 +174,7 @@ HELP = "sys.argv = ['lossref', '--help']; from conformance.cli import main; main
 
 @pytest.mark.parametrize("statement", ["import refimpl", "import conformance", HELP], ids=["refimpl", "conformance", "help"])
 def test_loads_no_framework(statement: str) -> None:
-    assert not sorted(loaded_by(statement) & FRAMEWORKS.keys())
+    assert not sorted(loaded_by(statement) & FRAMEWORKS.keys() - loaded_by("import numba"))  # which itself loads scipy
 
 
 @pytest.mark.parametrize("statement", ["import refimpl", f"import sys; {HELP}"], ids=["refimpl", "help"])

@@ -87,7 +87,10 @@ def bound(arithmetic: Arithmetic, *, p: Any) -> Float:
 
 
 def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, p: Any) -> dict[str, Float]:
-    """-g (ln p + 1), or g ln p and g p/p apart: each up to two roundings and stores beside the logarithm's, and two for their sum."""
+    """-g (ln p + 1), or g ln p and g p/p apart: each up to two roundings and stores beside the logarithm's, and two for their sum.
+
+    An underflow of g p is divided by p.
+    """
     rows = Rows.of(p)
     x, g = rows.p.reshape(rows.shape), np.abs(cotangent_of(cotangent, rows.shape[:-1]))[..., None]
     u, s = arithmetic.unit, arithmetic.store
@@ -95,7 +98,7 @@ def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, p: Any) -> dict[str, Fl
     with np.errstate(all="ignore"):
         value = np.abs(np.log(x) + 1.0)
         error = g * (size * ((arithmetic.log + 2) * u + 2 * s) + 3 * (u + s) + 2 * (u + s) * value) * MARGIN
-        error = np.where(g == 0.0, 0.0, error + arithmetic.tiny * (3.0 + g))
+        error = np.where(g == 0.0, 0.0, error + arithmetic.tiny * (3.0 + g + 1.0 / np.abs(x)))
     return {"p": np.where(divergence.lost(arithmetic, x) & (g != 0.0), INF, error)}
 
 

@@ -149,7 +149,7 @@ def entropy_with_logits_vjp(logits: Any, *, cotangent: Any) -> dict[str, Enclosu
     return {"logits": result}
 
 
-def _exact_entropy(log_p: list[Ball]) -> Ball:
+def _exact_entropy(log_p: Sequence[Ball]) -> Ball:
     return ball.total(ball.times(-ball.exp(lp), lp) for lp in log_p)
 
 
@@ -169,7 +169,7 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, logits: Any, cotang
     g = cotangent_of(cotangent, x.shape[:-1]).reshape(-1)
     with ball.precision(bits):
         result: list[Ball] = []
-        known: dict[int, tuple[list[Ball] | None, Ball]] = {}
+        known: dict[int, tuple[tuple[Ball, ...] | None, Ball]] = {}
         for flat in where:
             i, v = divmod(int(flat), x.shape[-1])
             if i not in known:

@@ -29,6 +29,7 @@ Source: PyTorch, torch.nn.functional.kl_div. optax.losses.kl_divergence is its s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -54,7 +55,7 @@ from refimpl.divergence import (
     slope_error,
     total_bound,
 )
-from refimpl.enclosure import Enclosure, Kind
+from refimpl.enclosure import FORMATS, Enclosure, Kind
 from refimpl.operation import (
     Arithmetic,
     Clause,
@@ -72,7 +73,6 @@ from refimpl.operation import (
     same_shape,
 )
 from refimpl.pointwise import MASS, MASS_LOG, POINTWISE, POINTWISE_LOG, shift_of, slope_parts, term_parts
-from refimpl.reduce import Parts
 
 INF, NAN = float("inf"), float("nan")
 
@@ -87,12 +87,12 @@ def kl_div(log_q: Any, p: Any, *, reduction: str = "mean", log_target: bool = Fa
     scale_exponent = call.shift()
     parts = term_parts(call.forms["loss"], *call.columns(), scale_exponent)
     if reduction == "none":
-        parts = parts.reshape(call.shape)
+        parts = parts.reshape(call.p.shape)
     else:
         beyond = parts.kind == Kind.OVERFLOW  # in a sum, only the exact form knows what comes of it
         parts = reduce.total(replace(parts, kind=np.where(beyond, np.uint8(Kind.FINITE), parts.kind)))
         if call.count is not None:
-            parts = reduce.quotient(parts, reduce.constant(call.count))
+            parts = reduce.quotient(parts, reduce.constant(call.count)) if call.count else reduce.constant(NAN)
     return reduce.finish(parts, 2.0**scale_exponent, lambda index, bits: exact([index], bits, **call.keywords())[0])
 
 
@@ -101,13 +101,19 @@ def kl_div_vjp(log_q: Any, p: Any, *, cotangent: Any, reduction: str = "mean", l
     call = _call(log_q, p, reduction, log_target)
     g = cotangent_of(cotangent, call.output_shape)
     if reduction == "none":
-        factor = reduce.exact_parts(g.reshape(-1))
+        factor, exponent = reduce.exact_parts(g.reshape(-1)), 0
     else:
-        one = reduce.constant(float(g))
+        mantissa, exponent = math.frexp(float(g))  # so that g/count can't underflow
+        one = reduce.constant(mantissa)
         if call.count:
             one = reduce.quotient(one, reduce.constant(call.count))
         factor = one.broadcast((call.p.size,))
-    return {name: _gradient(call, name, factor, g) for name in ("log_q", "p")}
+
+    def gradient(name: str) -> Enclosure:
+        parts = slope_parts(call.forms[name], *call.columns(), factor, exponent).reshape(call.p.shape)
+        return reduce.finish(parts, exact=lambda index, bits: exact_vjp(name, [index], bits, cotangent=g, **call.keywords())[0])
+
+    return {"log_q": gradient("log_q"), "p": gradient("p")}
 
 
 @dataclass(frozen=True)
@@ -120,12 +126,8 @@ class Call:
     log_target: bool
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self.p.shape
-
-    @property
     def output_shape(self) -> tuple[int, ...]:
-        return self.shape if self.reduction == "none" else ()
+        return self.p.shape if self.reduction == "none" else ()
 
     @property
     def count(self) -> float | None:
@@ -149,6 +151,8 @@ class Call:
 
     def shift(self) -> int:
         p, log_q = self.wide()
+        if self.reduction == "none":  # one term is no sum
+            return 0
         if self.log_target:
             return shift_of(INF if np.any(p > 600.0) else largest(log_q))
         return shift_of(largest(p) * (largest(log_q) + 800.0))
@@ -161,11 +165,6 @@ def _call(log_q: Any, p: Any, reduction: Any = "mean", log_target: Any = False) 
     if reduction == "batchmean" and call.p.ndim == 0:
         raise InvalidInput("log_q has no dimension to take a batchmean over; pass at least one, or reduction 'mean'")
     return call
-
-
-def _gradient(call: Call, name: str, factor: Parts, g: Float) -> Enclosure:
-    parts = slope_parts(call.forms[name], *call.columns(), factor).reshape(call.shape)
-    return reduce.finish(parts, exact=lambda index, bits: exact_vjp(name, [index], bits, cotangent=g, **call.keywords())[0])
 
 
 def exact(where: Sequence[int], bits: int, **arguments: Any) -> list[Ball]:
@@ -219,7 +218,7 @@ def bound(arithmetic: Arithmetic, **arguments: Any) -> Float:
 def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, **arguments: Any) -> dict[str, Float]:
     """f = g/count carries a rounding of the count, a quotient and a store, or the division comes last; a product each follows.
 
-    An underflow of f meets the mass and the slope.
+    An underflow of f meets the mass and the slope, and one of f p may be divided by p.
     """
     call = _call(**arguments)
     u, s, tiny = arithmetic.unit, arithmetic.store, arithmetic.tiny
@@ -227,7 +226,7 @@ def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, **arguments: Any) -> di
     p, _ = call.wide()
     mass, value, error = slope_error(arithmetic, *call.wide(), call.log_target, 1.0)
     with np.errstate(all="ignore"):
-        f = np.broadcast_to(g if call.count is None else g / np.float64(call.count), call.shape)
+        f = np.broadcast_to(g if call.count is None else g / np.float64(call.count), call.p.shape)
         whole = np.exp(p) if call.log_target else np.where(p > 0.0, p, 0.0)
         relative = (arithmetic.exp + (arithmetic.gap - 1) * np.abs(p)) * u + s if call.log_target else 0.0
         d_log_q = f * whole * (relative + 4 * u + 3 * s) * MARGIN + tiny * (2.0 + f + whole)
@@ -236,8 +235,8 @@ def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, **arguments: Any) -> di
             d_p = mass * d_p + tiny * (2.0 + f * value)
         else:
             d_log_q = d_log_q + np.where(lost(arithmetic, p), f * whole, 0.0)
-            d_p = np.where(lost(arithmetic, p), INF, d_p)
-    return {name: np.where(f == 0.0, 0.0, bound) for name, bound in (("log_q", d_log_q), ("p", d_p))}
+            d_p = np.where(lost(arithmetic, p), INF, d_p + tiny / np.abs(p))
+    return {"log_q": np.where(f == 0.0, 0.0, d_log_q), "p": np.where(f == 0.0, 0.0, d_p)}
 
 
 EIGHTHS = [[[0.25, 0.75], [0.5, 0.5], [0.125, 0.875]], [[1.0, 0.0], [0.375, 0.625], [0.75, 0.25]]]
@@ -248,11 +247,10 @@ LOG_PAIR = {"log_q": [[-1.0, -0.5], [-2.0, -0.125]], "p": [[-1.5, -0.25], [-0.75
 
 
 def _clause(index: int, level: Level, statement: str, edge: str | None = None, **examples: dict[str, Any]) -> Clause:
-    cases = tuple(Example(name.replace("_", "-"), call, call.pop("dtypes", DTYPES)) for name, call in examples.items())
+    cases = tuple(Example(name.replace("_", "-"), call, call.pop("dtypes", tuple(FORMATS))) for name, call in examples.items())
     return Clause(f"KLP-{index}", level, statement, edge, cases)
 
 
-DTYPES = ("float64", "float32", "bfloat16", "float16")
 CLAUSES = (
     _clause(
         1,

@@ -95,7 +95,7 @@ def _logs(arithmetic: Arithmetic, p: Float, q: Float) -> tuple[Float, Float]:
     with np.errstate(all="ignore"):
         size = np.where((p > 0.0) & (q > 0.0), np.abs(np.log(p) - np.log(q)), 0.0)
         size = np.where((p < 2.0 * q) & (q < 2.0 * p), np.abs(np.log1p((p - q) / q)), size)
-        error = (divergence.log_size(p) + divergence.log_size(q)) * (arithmetic.log * u + s) + (u + s) + arithmetic.tiny * (q / p)
+        error = (divergence.log_size(p) + divergence.log_size(q)) * (arithmetic.log * u + s) + (u + s) + arithmetic.tiny * np.abs(q / p)
     return size, error
 
 
@@ -120,6 +120,7 @@ def bound(arithmetic: Arithmetic, *, p: Any, q: Any) -> Float:
 
 def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, p: Any, q: Any) -> dict[str, Float]:
     """g (ln(p/q) + 1), also as g (ln p + p/p) - g ln q: up to two roundings and stores for each part, and for the sums.
+    An underflow of g p is divided by p.
 
     -g p/q: `divergence.ratio_bound`.
     """
@@ -131,7 +132,7 @@ def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, p: Any, q: Any) -> dict
     with np.errstate(all="ignore"):
         parts = divergence.log_size(x) + divergence.log_size(y) + 1.0
         error = g * (log_error + 2 * (u + s) * parts + 3 * (u + s) * (size + 1.0)) * MARGIN
-        error = np.where(g == 0.0, 0.0, error + arithmetic.tiny * (3.0 + g))
+        error = np.where(g == 0.0, 0.0, error + arithmetic.tiny * (3.0 + g + 1.0 / np.abs(x)))
     error = np.where(divergence.lost(arithmetic, x, y) & (g != 0.0), INF, error)
     return {"p": error, "q": divergence.ratio_bound(arithmetic, rows, cotangent)}
 

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -222,7 +222,7 @@ def bound(arithmetic: Arithmetic, **call: Any) -> Float:
     with np.errstate(all="ignore"):
         loss = np.where(s.kept & (s.weights > 0.0), s.weights * np.abs(s.picked), 0.0)
         error = loss * ((arithmetic.unit + arithmetic.store) if s.weighted else 0.0)
-    over_rows = replace(arithmetic, accumulate=arithmetic.unit)
+    over_rows = arithmetic.over_rows()
     if s.reduction == "none":
         result = error.reshape(s.shape)
     elif s.denominator is None:
@@ -240,7 +240,7 @@ def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, **call: Any) -> dict[st
     if s.denominator is not None:
         with np.errstate(all="ignore"):
             g = g / s.denominator.sum()
-        relative = relative + arithmetic.unit * float(arithmetic.depth(s.denominator.size))
+        relative = relative + float(arithmetic.over_rows().sum_error(s.denominator.size))
     with np.errstate(invalid="ignore"):
         rows = np.broadcast_to(g, s.index.shape) * s.weights * relative * MARGIN + 2 * arithmetic.tiny
     return {"log_p": s.spread(rows)}
