@@ -6,7 +6,11 @@ each of its inputs.
 
 from refimpl.enclosure import Enclosure, Undecided
 from refimpl.operation import InvalidInput, OutOfRange
+from refimpl.operations.cross_entropy import cross_entropy, cross_entropy_vjp
+from refimpl.operations.entropy import entropy, entropy_vjp
 from refimpl.operations.entropy_with_logits import entropy_with_logits, entropy_with_logits_vjp
+from refimpl.operations.kl_div import kl_div, kl_div_vjp
+from refimpl.operations.kl_divergence import kl_divergence, kl_divergence_vjp
 from refimpl.operations.log_softmax import log_softmax, log_softmax_vjp
 from refimpl.operations.nll_loss import nll_loss, nll_loss_vjp
 from refimpl.operations.smoothed_attention_loss import smoothed_attention_loss, smoothed_attention_loss_vjp
@@ -17,8 +21,16 @@ __all__ = [
     "InvalidInput",
     "OutOfRange",
     "Undecided",
+    "cross_entropy",
+    "cross_entropy_vjp",
+    "entropy",
+    "entropy_vjp",
     "entropy_with_logits",
     "entropy_with_logits_vjp",
+    "kl_div",
+    "kl_div_vjp",
+    "kl_divergence",
+    "kl_divergence_vjp",
     "log_softmax",
     "log_softmax_vjp",
     "nll_loss",

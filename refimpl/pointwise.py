@@ -183,8 +183,8 @@ def _term(form: int, p: float, q: float) -> Any:
 @inline
 def _slope(form: int, p: float, q: float) -> Any:
     """(kind, h, l, error, n) of one derivative; the kind 5 where there is none."""
-    if _refused(form, p, q):
-        return 3, 0.0, 0.0, 0.0, 0
+    if _refused(form, p, q):  # the term is nan: it has no derivative
+        return 5, 0.0, 0.0, 0.0, 0
     if form == MASS_LOG:
         if abs(p) == INF:
             return (2 if p > 0.0 else 0), 0.0, 0.0, 0.0, 0

@@ -1,8 +1,8 @@
 """JAX with optax: jax.nn, jax.scipy.special and optax.losses, gradients by jax.vjp; eagerly and under jax.jit.
 
 Promises. Each function computes in the dtype of its input, so every intermediate is rounded to it; XLA makes no promise
-about the order of a sum. Evaluated eagerly, every primitive is compiled anew for each shape, about half a second a shape, so
-eager mode is asked the edges and regressions, and jit everything. float64 needs `jax_enable_x64`, which is set here; float32 inputs stay float32 under it.
+about the order of a sum. Evaluated eagerly, every primitive is compiled anew for each shape, so eager mode is asked the edges
+and regressions, and jit everything. float64 needs `jax_enable_x64`, which is set here; float32 inputs stay float32 under it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Edges
     E1  A class with p_v = 0 contributes nothing, whatever q_v in [0, inf]: 0 ln 0 = 0.
     E2  p_v > 0 with q_v = 0 gives the loss +inf, dp_v = +inf and dq_v = -inf, times the cotangent.
     E3  p_v = q_v = 0: neither derivative has a limit; they are undefined and not judged. A cotangent of 0 gives 0.
-    E4  A nan or a negative number in p_v or q_v has the loss of its row nan, and both derivatives at v; the others stand.
+    E4  A nan or a negative number in p_v or q_v has the loss of its row nan; the derivatives at v are not judged, the others stand.
     E5  q_v = +inf with p_v > 0 gives the loss -inf; p_v = +inf an infinity by the sign of -ln q_v, and nan for q_v = 1.
         Infinities of both signs in a row give nan.
 
@@ -168,7 +168,7 @@ CLAUSES = (
     Clause(
         "CE-7",
         Level.MUST,
-        "A nan in p or q makes the row nan, even where the other is 0, and the derivatives at that class; the others stand.",
+        "A nan in p or q makes the row nan, even where the other is 0; the derivatives at the other classes stand.",
         "E4",
         (Example("nan", {"p": [[NAN, 0.5], [0.5, 0.5], [0.0, 1.0]], "q": [[0.5, 0.5], [0.5, NAN], [NAN, 0.5]]}),),
     ),

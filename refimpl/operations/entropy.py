@@ -10,7 +10,7 @@ Shapes
 Edges
     E1  0 ln 0 = 0: a class with p_v = 0 contributes nothing.
     E2  dp_v at p_v = 0 is the one-sided limit, +inf, times the cotangent; a cotangent of 0 gives 0.
-    E3  A nan or a negative p_v has the loss of its row nan, and its own derivative; the other derivatives stand.
+    E3  A nan or a negative p_v has the loss of its row nan; its own derivative is not judged, the others stand.
     E4  p_v = +inf gives the loss -inf and the derivative -inf.
 
 Algorithm and error
@@ -158,7 +158,7 @@ CLAUSES = (
     Clause(
         "ENT-6",
         Level.MUST,
-        "A nan in a row makes its entropy nan, and the derivative at that class; the other rows and derivatives stand.",
+        "A nan in a row makes its entropy nan; the other rows stand, and the derivatives at the other classes.",
         "E3",
         (Example("nan", {"p": [[NAN, 0.5], [0.5, 0.5]]}),),
     ),

@@ -14,7 +14,7 @@ Edges
     E2  p > 0 with log_q = -inf gives the term +inf and dp = +inf (dl too); dlog_q = -p is finite all the same.
     E3  p = 0 has dp = -inf for log_q > -inf; l = -inf has dl = 0 for a finite log_q.
     E4  p = 0 with log_q = -inf: dp is undefined and not judged; so is dl at l = -inf where log_q is infinite.
-    E5  A nan in log_q or p, or a negative p that isn't a logarithm, gives nan for the term and both its derivatives.
+    E5  A nan in log_q or p, or a negative p that isn't a logarithm, gives nan for the term; its derivatives are not judged.
     E6  log_q = +inf with p > 0 gives the term -inf; p or l = +inf the term +inf; both at once nan. Infinities of both signs in a
         reduction give nan.
     E7  A mean over no elements, and a batchmean over no rows, is 0/0 = nan; a sum is 0.
@@ -324,7 +324,7 @@ CLAUSES = (
     _clause(
         9,
         Level.MUST,
-        "A nan in an element of either input gives nan for its term and its gradients.",
+        "A nan in an element of either input gives nan for its term, and leaves the other terms and gradients alone.",
         "E5",
         nan={"log_q": [NAN, -1.0, NAN], "p": [0.5, NAN, 0.0], **NONE},
         nan_log_target={"log_q": [NAN, -1.0, NAN], "p": [-0.5, NAN, -INF], "log_target": True, **NONE},

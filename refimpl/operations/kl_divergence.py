@@ -11,7 +11,7 @@ Edges
     E1  A class with p_v = 0 contributes nothing, whatever q_v in [0, inf]; for q_v > 0, dp_v = -inf times the cotangent.
     E2  p_v > 0 with q_v = 0 gives the loss +inf, dp_v = +inf and dq_v = -inf, times the cotangent.
     E3  p_v = q_v = 0: neither derivative has a limit; they are undefined and not judged. A cotangent of 0 gives 0.
-    E4  A nan or a negative number in p_v or q_v has the loss of its row nan, and both derivatives at v; the others stand.
+    E4  A nan or a negative number in p_v or q_v has the loss of its row nan; the derivatives at v are not judged, the others stand.
     E5  p_v = +inf gives the loss +inf, q_v = +inf (with p_v > 0) the loss -inf, both at once nan.
         Infinities of both signs in a row give nan.
 
@@ -206,7 +206,7 @@ CLAUSES = (
     Clause(
         "KLD-7",
         Level.MUST,
-        "A nan in p or q makes the row nan, even where the other is 0, and the derivatives at that class; the others stand.",
+        "A nan in p or q makes the row nan, even where the other is 0; the derivatives at the other classes stand.",
         "E4",
         (Example("nan", {"p": [[NAN, 0.5], [0.5, 0.5], [0.0, 1.0]], "q": [[0.5, 0.5], [0.5, NAN], [NAN, 0.5]]}),),
     ),
