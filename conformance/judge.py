@@ -190,12 +190,18 @@ def _blank(case: Case, expectation: Expectation, direction: str, name: str, verd
         ulps=None,
         choice=dict(expectation.choices),
         worst_index=None,
-        clauses=case.clauses,
+        clauses=_spoken(case, direction),
         flags=case.flags,
         place=place_text(name, direction, None),
         inputs=inputs_text(case, operation(case.operation), None),
         note=note,
     )
+
+
+def _spoken(case: Case, direction: str) -> tuple[str, ...]:
+    """The clauses of a case that speak of that direction."""
+    of_gradients = {clause.id for clause in operation(case.operation).clauses if clause.backward}
+    return tuple(id for id in case.clauses if direction == "backward" or id not in of_gradients) or case.clauses
 
 
 def _judge(tensor: _Tensor, answer: Answer) -> Finding:
@@ -210,9 +216,9 @@ def _judge(tensor: _Tensor, answer: Answer) -> Finding:
         return replace(blank, verdict=failed, clauses=broken, expected=_form(tensor), actual=_described(actual), note="; ".join(notes))
     worst = _worst(tensor, actual)
     if worst.ratio > 1.0:
-        broken += tensor.case.clauses + (("GEN-5",) if worst.accuracy else ())
+        broken += blank.clauses + (("GEN-5",) if worst.accuracy else ())
     verdict = Verdict.FAIL if broken else Verdict.PASS
-    clauses = tuple(dict.fromkeys(broken)) or tensor.case.clauses
+    clauses = tuple(dict.fromkeys(broken)) or blank.clauses
     finding = replace(blank, verdict=verdict, clauses=clauses, note="; ".join(filter(None, (*notes, worst.note))))
     return _with_numbers(finding, tensor, worst, FORMATS[actual.dtype.name])
 

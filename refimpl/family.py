@@ -244,14 +244,14 @@ def bound_vjp(s: Setting, arithmetic: Arithmetic, cotangent: Float) -> Float:
     """The error of the gradient f (p_v C - c_v), f = cotangent/denominator.
 
     p_v C carries the relative error of p_v, that of a sum for C, and two roundings; c_v those of the smoothing; the difference, the
-    product with f and f itself one or two each.
+    product with f and f itself one or two each. What is stored: f, c_v f and with it their sum.
     """
     u = arithmetic.unit
     lp = LogSoftmax.of(arithmetic, s.rows64())
     _, c, c_error = _coefficient_arrays(s, u)
     mass = c.sum(axis=1, keepdims=True)
     f = np.broadcast_to(np.abs(cotangent).reshape(-1, 1), (s.kept.size, 1))
-    f_error = 2 * u + arithmetic.store
+    f_error = 2 * u
     if s.denominator is not None and s.reduced:
         with np.errstate(all="ignore"):
             f = f / s.denominator.sum()
@@ -259,7 +259,7 @@ def bound_vjp(s: Setting, arithmetic: Arithmetic, cotangent: Float) -> Float:
     with np.errstate(all="ignore"):
         first = lp.probability * mass
         error = first * (lp.relative + arithmetic.sum_error(s.classes) + 4 * u) + 4 * u * c + c_error
-        error = error + c_error.sum(axis=1, keepdims=True) * lp.probability
+        error = error + c_error.sum(axis=1, keepdims=True) * lp.probability + 2 * arithmetic.store * (first + c)
         result = f * (error + (f_error + 3 * u) * np.abs(first - c)) * MARGIN + arithmetic.tiny * (4 + 2 * f * mass)
     result = np.where(s.kept[:, None], result, 0.0)
     moved = [n for axis, n in enumerate(s.logits.shape) if axis != s.axis]

@@ -51,20 +51,26 @@ class Example:
 
 @dataclass(frozen=True)
 class Clause:
-    """One numbered sentence of the spec. `edge` is the label (E1, E2, ...) under which the operation's file speaks of it."""
+    """One numbered sentence of the spec.
+
+    `edge` is the label (E1, E2, ...) under which the operation's file speaks of it; `backward` says that it is about gradients
+    alone.
+    """
 
     id: str
     level: Level
     statement: str
     edge: str | None = None
     examples: tuple[Example, ...] = ()
+    backward: bool = False
 
 
 @dataclass(frozen=True)
 class Variation:
     """A way to call the operation, for seeded random vectors: fixed `parameters`, and what each input that is passed holds.
 
-    `holds` maps an input to "logits", "probability" (rows that sum to about 1), "log_probability", "weight", "index" (a class)
+    `holds` maps an input to "logits", "probability" (rows that sum to about 1, a few zeros among them),
+    "positive_probability" (without zeros, which make most sums of p ln q infinite), "log_probability", "weight", "index" (a class)
     or "some_ignored" (a class, or here and there `ignore_index` or `padding_idx`). `extra` are the sizes of the dimensions that
     the axes write as "*". `clauses` are the ids that such vectors are evidence for.
     """

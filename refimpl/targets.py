@@ -22,14 +22,15 @@ def class_targets(
     """
     t = indices("target", target)
     if t.shape != shape:
-        raise InvalidInput(f"target has shape {t.shape}; pass {shape}, one class for each row of logits")
-    flat = t.reshape(-1)
-    kept = np.ones(flat.size, bool) if ignored is None else flat != ignored
+        raise InvalidInput(f"target has shape {t.shape}; pass {shape}, one class for each row")
+    flat, given = t.reshape(-1), np.asarray(target).reshape(-1)
+    wrapped = (given > np.iinfo(np.int64).max) if given.dtype == np.uint64 else np.zeros(flat.size, bool)
+    kept = np.ones(flat.size, bool) if ignored is None else (flat != ignored) | wrapped
     bad = np.flatnonzero(kept & ((flat < 0) | (flat >= classes)))
     if bad.size:
         where = [int(i) for i in np.unravel_index(bad[0], shape)]
         or_ignored = f" or {parameter} = {ignored}" if ignored is not None else f" or name the value that ignores a row as {parameter}"
-        raise OutOfRange(f"target{where} is {int(flat[bad[0]])}; pass a class from 0 to {classes - 1}{or_ignored}")
+        raise OutOfRange(f"target{where} is {int(given[bad[0]])}; pass a class from 0 to {classes - 1}{or_ignored}")
     return np.where(kept, flat, 0), kept
 
 

@@ -1,4 +1,4 @@
-"""Double-doubles to test with: mantissas that are random, sparse, near powers of two; low parts that are absent, tiny, or as large as can be."""
+"""Double-doubles to test with: mantissas random, sparse, or near powers of two; low parts absent, tiny, or as large as can be."""
 
 from __future__ import annotations
 

@@ -67,7 +67,9 @@ class Tally:
         return True
 
 
-def sweep(tally: Tally, operation: Operation, call: dict[str, Any], rng: np.random.Generator, *, ordinary: bool = False, most: int = 0) -> None:
+def sweep(
+    tally: Tally, operation: Operation, call: dict[str, Any], rng: np.random.Generator, *, ordinary: bool = False, most: int = 0
+) -> None:
     """Compare output and gradients of one call; `most` limits the elements of each that are looked at (0: all)."""
     for label, e, evaluate in answers(operation, call, rng, ordinary=ordinary):
         where = list(range(e.size)) if not most or e.size <= most else rng.choice(e.size, most, replace=False).tolist()
@@ -107,7 +109,7 @@ def test_the_ball_lies_inside_the_enclosure(operation: Operation, record_propert
 def test_the_ball_lies_inside_for_many_classes(operation: Operation) -> None:
     rng = np.random.default_rng([3, *operation.name.encode()])
     tally = Tally()
-    for classes in (511, 512, 513, 528, 1000, 2048, 4999, 5000):
+    for classes in (15, 16, 17, 31, 33, 255, 511, 512, 513, 528, 1000, 1023, 1025, 2048, 4097, 4999, 5000):
         call = inputs.call(rng, operation, 2, classes)
         sweep(tally, operation, call, rng, most=24)
         assert not tally.outside, tally.outside[:5]
@@ -140,3 +142,38 @@ def test_the_sweep_sees_an_error_of_2_to_the_minus_95(operation: Operation) -> N
             seen.setdefault(label, Tally()).compare(wrong, where, evaluate, label)
     for label, tally in seen.items():
         assert len(tally.outside) > tally.elements // 2, (label, len(tally.outside), tally.elements)
+
+
+TINIEST = 2.0**-1074
+REGRESSIONS = {  # what the sweep has found in earlier kernels: the operation, its call, the cotangent
+    "smoothing-underflows": ("softmax_cross_entropy", {"logits": [[0.0, -np.inf, 1.0]], "target": [0], "label_smoothing": TINIEST}, 1.5),
+    "mass-times-far-gap": ("smoothed_attention_loss", {"logits": [[[0.0, -1e308, 1.0]]], "target": [[0]], "smoothing": TINIEST}, 1e9),
+    "coefficient-underflows": (
+        "softmax_cross_entropy",
+        {"logits": [[0.0, -1e6, -np.inf]], "target": [[1.0, 2.0**-600, 2.0**-600]], "weight": [1.0, 2.0**-600, 2.0**-600]},
+        2.0**200,
+    ),
+    "denominator-is-subnormal": (
+        "softmax_cross_entropy",
+        {"logits": [[1.0, 2.0, 0.0]] * 2, "target": [0, 1], "weight": [3 * TINIEST, 4 * TINIEST, 1.0], "label_smoothing": 0.5},
+        3 * TINIEST,
+    ),
+    "factor-underflows": ("smoothed_attention_loss", {"logits": [[[0.0, 1.0]], [[0.0, 2.0]], [[1.0, 0.0]]], "target": [[0]] * 3}, TINIEST),
+    "factor-overflows": (
+        "nll_loss",
+        {"log_p": [[-1.0, -2.0, 0.0], [-3.0, -1.0, 0.0]], "target": [0, 1], "weight": [2.0**-1000, 0.0, 1.0]},
+        1e300,
+    ),
+    "small-gaps-beside-huge-ones": ("entropy_with_logits", {"logits": [[1.7e308, -1.7e308, 0.0], [3e-308, -2e-308, 0.0]]}, [-1e12, 1e12]),
+}
+
+
+@pytest.mark.parametrize("name", REGRESSIONS)
+def test_what_the_sweep_has_found_stays_found(name: str) -> None:
+    key, call, g = REGRESSIONS[name]
+    operation, tally = operations()[key], Tally()
+    output, gradients = operation.forward(**call), operation.vjp(cotangent=g, **call)
+    tally.compare(output, range(output.size), lambda where, bits: operation.exact(where, bits, **call), "output")
+    for wrt, e in gradients.items():
+        tally.compare(e, range(e.size), lambda where, bits, wrt=wrt: operation.exact_vjp(wrt, where, bits, cotangent=g, **call), wrt)
+    assert not tally.outside

@@ -202,4 +202,4 @@ def test_the_steps_of_the_reduction_add_up_and_are_short() -> None:
         ends = interval(arb(2).log() / EXP_STEPS)
     assert ends is not None
     assert max(abs(first + second + third - end) for end in ends) <= abs(third) * Fraction(1, 2**53)
-    assert constants.STEP_PER_UNIT == float(EXP_STEPS / constants.LN2)
+    assert float(EXP_STEPS / constants.LN2) == constants.STEP_PER_UNIT

@@ -28,9 +28,8 @@ def made(hi: Any, lo: Any = 0.0, radius: Any = 0.0, exact: Any = None) -> Enclos
 def nearest(x: Fraction, form: Format) -> float:
     """x rounded to nearest with ties to even, by comparing the distances to the two neighbours in the format."""
     sign, x = (-1.0, -x) if x < 0 else (1.0, x)
-    step = Fraction(form.tiny)
-    while x / step >= 2**form.precision:  # a number in the format has at most `precision` bits
-        step *= 2
+    excess = int(x / Fraction(form.tiny)).bit_length() - form.precision  # a number in the format has at most `precision` bits
+    step = Fraction(form.tiny) * 2 ** max(excess, 0)
     below = x // step * step
     even = (below / step) % 2 == 0
     up = x - below > step / 2 or (x - below == step / 2 and not even)

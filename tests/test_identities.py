@@ -229,9 +229,7 @@ def test_softmax_cross_entropy_is_minus_log_softmax_at_the_target() -> None:
         overlap(sce.forward(**row), Enclosure(swapped, -picked.hi, -picked.lo, picked.radius))
         one_hot = np.zeros((20, classes))
         one_hot[np.arange(20), target] = -g
-        agree(
-            exact_vjp(sce, "logits", row | {"cotangent": g}), exact_vjp(log_softmax, "logits", {"logits": x, "cotangent": one_hot + 0.0})
-        )
+        agree(exact_vjp(sce, "logits", row | {"cotangent": g}), exact_vjp(log_softmax, "logits", {"logits": x, "cotangent": one_hot + 0.0}))
 
 
 def test_nll_loss_of_log_probabilities_that_are_exact_is_softmax_cross_entropy() -> None:
@@ -254,9 +252,7 @@ def test_the_entropy_of_a_softmax_is_the_sum_over_log_softmax_and_k_ln_2_for_2_t
     log_p[:] = exact(log_softmax, {"logits": x})
     with precision(BITS):
         sums = [
-            math.nan
-            if any(isinstance(lp, float) and lp != lp for lp in row)
-            else ball.total(ball.times(-ball.exp(lp), lp) for lp in row)
+            math.nan if any(isinstance(lp, float) and lp != lp for lp in row) else ball.total(ball.times(-ball.exp(lp), lp) for lp in row)
             for row in log_p.reshape(x.shape)
         ]
         agree(exact(op, {"logits": x}), sums)

@@ -36,8 +36,6 @@ def _case(operation: Operation, variation: Variation, classes: int, rows: int, d
     for key, holds in variation.holds.items():
         kind = operation.inputs[key]
         axes = _axes(kind, holds)
-        if key == "q" and holds == "probability" and classes > 5:
-            holds = "positive_probability"  # with many classes some q_v = 0 would meet p_v > 0, and every row be infinite
         whole = holds in ("index", "some_ignored")
         recipe = Recipe(
             holds,

@@ -153,6 +153,7 @@ CLAUSES = (
         "CE-5",
         Level.MUST,
         "The gradients are the cotangent times -ln q_v with respect to p, and times -p_v/q_v with respect to q.",
+        backward=True,
         examples=(
             Example("gradient", {"p": [[0.25, 0.5, 0.25], [0.0, 1.0, 0.0]], "q": [[0.5, 0.125, 0.375], [0.5, 0.25, 0.25]]}),
             Example("gradient-tiny-q", {"p": [[2.0**-24, 0.5]], "q": [[2.0**-24, 0.5]]}),
@@ -215,7 +216,7 @@ OPERATION = Operation(
     inputs={"p": Real("... V"), "q": Real("... V")},
     parameters={},
     clauses=CLAUSES,
-    variations=(Variation("distributions", {"p": "probability", "q": "probability"}, ("CE-1", "CE-4", "CE-5")),),
+    variations=(Variation("distributions", {"p": "probability", "q": "positive_probability"}, ("CE-1", "CE-3", "CE-5")),),
     forward=cross_entropy,
     vjp=cross_entropy_vjp,
     exact=exact,

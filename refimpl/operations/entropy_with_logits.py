@@ -261,6 +261,7 @@ OPERATION = Operation(
             "EWL-3",
             Level.MUST,
             "The gradient is -g p_v (ln p_v + H), and each row of it sums to 0.",
+            backward=True,
             examples=(Example("gradient", {"logits": X2, "cotangent": [2.0, -0.5]}),),
         ),
         Clause(

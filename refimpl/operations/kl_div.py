@@ -246,9 +246,11 @@ PAIR = {"log_q": [[-1.0, -0.5], [-2.0, -0.125]], "p": [[0.25, 0.75], [0.5, 0.5]]
 LOG_PAIR = {"log_q": [[-1.0, -0.5], [-2.0, -0.125]], "p": [[-1.5, -0.25], [-0.75, -0.625]], "log_target": True}
 
 
-def _clause(index: int, level: Level, statement: str, edge: str | None = None, **examples: dict[str, Any]) -> Clause:
+def _clause(
+    index: int, level: Level, statement: str, edge: str | None = None, backward: bool = False, **examples: dict[str, Any]
+) -> Clause:
     cases = tuple(Example(name.replace("_", "-"), call, call.pop("dtypes", tuple(FORMATS))) for name, call in examples.items())
-    return Clause(f"KLP-{index}", level, statement, edge, cases)
+    return Clause(f"KLP-{index}", level, statement, edge, cases, backward)
 
 
 CLAUSES = (
@@ -284,6 +286,7 @@ CLAUSES = (
         4,
         Level.MUST,
         "The gradients are the cotangent, divided as the loss is, times -p or -exp(p) and times ln p + 1 - log_q or exp(p)(p - log_q + 1).",
+        backward=True,
         gradient=PAIR | {"reduction": "sum"},
         gradient_log_target=LOG_PAIR | {"reduction": "batchmean"},
         gradient_log_zero={"log_q": [-0.5, -1.0], "p": [-1.5, -2.0], "log_target": True, **NONE},
@@ -371,10 +374,10 @@ CLAUSES = (
     ),
 )
 
-HOLDS = {"log_q": "log_probability", "p": "probability"}
+HOLDS = {"log_q": "log_probability", "p": "positive_probability"}
 BOTH_LOG = {"log_q": "log_probability", "p": "log_probability"}
 VARIATIONS = (
-    Variation("none", HOLDS, ("KLP-1", "KLP-4", "KLP-5"), NONE),
+    Variation("none", HOLDS, ("KLP-1", "KLP-4"), NONE),
     Variation("mean", HOLDS, ("KLP-3", "KLP-4")),
     Variation("batchmean", HOLDS, ("KLP-3", "KLP-4"), {"reduction": "batchmean"}),
     Variation("log-target", BOTH_LOG, ("KLP-2", "KLP-4"), {**NONE, "log_target": True}),

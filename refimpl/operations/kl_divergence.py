@@ -191,6 +191,7 @@ CLAUSES = (
         "KLD-5",
         Level.MUST,
         "The gradients are the cotangent times ln(p_v/q_v) + 1 with respect to p, and times -p_v/q_v with respect to q.",
+        backward=True,
         examples=(
             Example("gradient", {"p": [[0.25, 0.5, 0.25], [0.125, 1.0, 0.5]], "q": [[0.5, 0.125, 0.375], [0.5, 0.25, 0.25]]}),
             Example("gradient-tiny", {"p": [[2.0**-24, 0.5]], "q": [[2.0**-23, 0.5]]}),
@@ -261,7 +262,7 @@ OPERATION = Operation(
     inputs={"p": Real("... V"), "q": Real("... V")},
     parameters={},
     clauses=CLAUSES,
-    variations=(Variation("distributions", {"p": "probability", "q": "probability"}, ("KLD-1", "KLD-4", "KLD-5")),),
+    variations=(Variation("distributions", {"p": "positive_probability", "q": "positive_probability"}, ("KLD-1", "KLD-5")),),
     forward=kl_divergence,
     vjp=kl_divergence_vjp,
     exact=exact,

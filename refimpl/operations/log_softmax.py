@@ -241,6 +241,7 @@ OPERATION = Operation(
             "LSM-3",
             Level.MUST,
             "The gradient is g_v - p_v sum_u g_u, and each row of it sums to 0.",
+            backward=True,
             examples=(Example("gradient", {"logits": X2, "cotangent": [[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]]}),),
         ),
         Clause(

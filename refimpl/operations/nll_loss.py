@@ -172,8 +172,11 @@ def nll_loss_vjp(
         else:
             scaled(float(f.hi), float(f.lo), frozen(s.weights), rows.hi, rows.lo)
             relative = 0.0 if not s.weighted else 2.0 * 2.0**-106
-            radius = (float(f.radius) + relative * abs(float(f.hi))) * s.weights * reduce.UP
-            rows = Parts(rows.kind, rows.hi, rows.lo, radius + (TINY if s.weighted else 0.0) * (s.weights != 0.0))
+            counts = s.weights != 0.0
+            size = float(f.radius) + relative * abs(float(f.hi))  # infinite where f was not determined
+            radius = np.multiply(size, s.weights, out=np.zeros_like(s.weights), where=counts) * reduce.UP
+            lost = np.where(counts, 2 * TINY if s.weighted else 0.0, 0.0)
+            rows = Parts(rows.kind, np.where(counts, rows.hi, 0.0), np.where(counts, rows.lo, 0.0), radius + lost)
     full = Parts(s.spread(rows.kind), s.spread(rows.hi), s.spread(rows.lo), s.spread(rows.radius))
     return {"log_p": reduce.finish(full, 1.0, lambda i, bits: exact_vjp("log_p", [i], bits, cotangent=g, **call)[0])}
 

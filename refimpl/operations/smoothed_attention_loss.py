@@ -177,6 +177,7 @@ CLAUSES = (
         "SAL-3",
         Level.MUST,
         "The gradient with respect to the logits is the cotangent times (p_v - t_v)/D; each token's sums to 0.",
+        backward=True,
         examples=(Example("gradient", {"logits": X2, "target": [[0, 2], [1, 0]], "smoothing": 0.25, "normalize_length": True}),),
     ),
     Clause(

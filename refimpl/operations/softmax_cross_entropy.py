@@ -239,6 +239,7 @@ CLAUSES = (
         "SCE-6",
         Level.MUST,
         "The gradient with respect to the logits is the cotangent times p_v sum_u w_u t_u - w_v t_v; each row of it sums to 0.",
+        backward=True,
         examples=(
             Example("gradient-weighted", {"logits": X2, "target": [0, 2], "weight": [2.0, 1.0, 1.0], "reduction": "sum"}),
             Example("gradient-sure", {"logits": [[8.0, 0.0, 0.0]], "target": [0]}),
