@@ -81,7 +81,7 @@ def horner(h: float, l: float, rh: float, rl: float, ch: float, cl: float) -> An
 
 @inline
 def exp_split(xh: float, xl: float) -> Any:
-    """(h, l, n) with exp(xh + xl) = (h + l) * 2^n and h in [1, 2], for |x| <= 5000."""
+    """(h, l, n) with exp(xh + xl) = (h + l) * 2^n and h in [1 - 2^-8, 2], for |x| <= 5000."""
     t = fma(xh, STEP_PER_UNIT, _SHIFT)
     steps = bits_from_float(t) - bits_from_float(_SHIFT)
     k = t - _SHIFT

@@ -201,11 +201,13 @@ def test_an_interrupt_ends_everything_with_130(tmp_path: Path) -> None:
         "vectors.read = lambda *_, **__: [test_runner.vector(test_runner.hostile.LOOP)]\n"
         "runner.modules = lambda names: {'numpy': 'hostile'}\n"
         "if __name__ == '__main__':\n"
-        "    sys.argv = ['lossref', 'run', 'numpy', '--case', '*', '--json', sys.argv[1]]\n"
+        "    sys.argv = ['lossref', 'run', 'numpy', '--expect', sys.argv[2], '--json', sys.argv[1]]\n"
         "    sys.exit(cli.main())\n"
     )
     script = tmp_path / "interrupted.py"
     script.write_text(program)
+    expected = tmp_path / "expected.toml"
+    expected.write_text("")
     tests = Path(__file__).parent
     flag = tmp_path / "looping"
     environment = {
@@ -214,11 +216,12 @@ def test_an_interrupt_ends_everything_with_130(tmp_path: Path) -> None:
         "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]),
     }
     process = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path / "results.jsonl")],
+        [sys.executable, str(script), str(tmp_path / "results.jsonl"), str(expected)],
         env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     while process.poll() is None and not flag.exists():
         time.sleep(0.05)
+    assert process.poll() is None, process.communicate()
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert out == ""

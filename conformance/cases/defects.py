@@ -108,7 +108,7 @@ SOFTMAX_CROSS_ENTROPY = (
         {"logits": [[0.0, 0.0], [200.0, 200.0]], "target": [0, 1], "reduction": "none"},
         source="crysx_nn#7",
     ),
-    Defect("target-almost-certain", ("SCE-6",), {"logits": [[8.0, 0.0]], "target": [0]}, source="linkedin/Liger-Kernel#1268"),
+    Defect("target-almost-certain", ("SCE-1", "SCE-6"), {"logits": [[8.0, 0.0]], "target": [0]}, source="linkedin/Liger-Kernel#1268"),
     Defect("loss-near-zero", ("SCE-1",), {"logits": [[40.0, 0.0, 1.0]], "target": [0]}),
     # Blocks and lanes.
     Defect("first-block-masked", ("E2",), {"logits": [[-inf, -inf, 1.0, 0.0]], "target": [2]}, source="Dao-AILab/flash-attention#1930"),

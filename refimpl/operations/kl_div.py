@@ -15,8 +15,7 @@ Edges
     E3  p = 0 has dp = -inf for log_q > -inf; l = -inf has dl = 0 for a finite log_q.
     E4  p = 0 with log_q = -inf: dp is undefined and not judged; so is dl at l = -inf where log_q is infinite.
     E5  A nan in log_q or p, or a negative p that isn't a logarithm, gives nan for the term; its derivatives are not judged.
-    E6  log_q = +inf with p > 0 gives the term -inf; p or l = +inf the term +inf; both at once nan. Infinities of both signs in a
-        reduction give nan.
+    E6  log_q = +inf with p > 0 gives the term -inf; p or l = +inf the term +inf; both at once, or in one reduction, nan.
     E7  A mean over no elements, and a batchmean over no rows, is 0/0 = nan; a sum is 0.
     E8  A cotangent of 0 gives gradients of 0, whatever the inputs hold.
 
