@@ -20,7 +20,7 @@ export PIP_BUILD_CONSTRAINT := constraints.txt
 conformance: .venv/conformance.stamp
 	$(BIN)/lossref generate --check
 	@mkdir -p $(dir $(RESULTS))
-	$(BIN)/lossref run $(BACKENDS) --json $(RESULTS)
+	$(BIN)/lossref run $(BACKENDS) --jobs 2 --json $(RESULTS)
 
 test: lint
 	$(BIN)/python -m pytest

@@ -35,7 +35,7 @@ def _atanh_of_inverse(n: int) -> int:
 
 LN2 = Fraction(2 * _atanh_of_inverse(3), _ONE)  # ln 2 = 2 atanh(1/3)
 
-EXP_STEPS = 256  # exp(x) = 2^(k/EXP_STEPS) * exp(r)
+EXP_STEPS = 1024  # exp(x) = 2^(k/EXP_STEPS) * exp(r)
 
 
 def _powers_of_two() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -70,13 +70,12 @@ def _short(value: Fraction, bits: int) -> tuple[float, Fraction]:
 
 POWER_HI, POWER_LO = _powers_of_two()
 STEP_PER_UNIT = float(EXP_STEPS / LN2)
-STEP_1, _rest = _short(LN2 / EXP_STEPS, 40)  # at most 32 bits, so that k*STEP_1 is exact for |k| < 2^21
-STEP_2, _rest = _short(_rest, 72)  # at most 32 bits again
-STEP_3 = float(_rest)
+STEP_1, _rest = _short(LN2 / EXP_STEPS, 40)  # 30 bits, so that k*STEP_1 is exact for |k| < 2^23
+STEP_2, STEP_3 = split(_rest)
 LN2_HI, LN2_LO = split(LN2)
 
 LOG_LOW, LOG_UNIT, LOG_HIGH = 90, 128, 182  # reciprocals j/128 of mantissas from sqrt(1/2) to sqrt(2)
 MINUS_LOG_HI, MINUS_LOG_LO = _minus_logs(LOG_LOW, LOG_HIGH, LOG_UNIT)
 
-INVERSE_FACTORIAL = [split(Fraction(1, factorial(n))) for n in range(12)]
-LOG_SERIES = [(0.0, 0.0)] + [split(Fraction((-1) ** (n + 1), n)) for n in range(1, 18)]  # log1p(r) = sum of LOG_SERIES[n] r^n
+INVERSE_FACTORIAL = [split(Fraction(1, factorial(n))) for n in range(8)]
+LOG_SERIES = [(0.0, 0.0)] + [split(Fraction((-1) ** (n + 1), n)) for n in range(1, 16)]  # log1p(r) = sum of LOG_SERIES[n] r^n

@@ -1,23 +1,23 @@
 """exp, log and log1p in double-double, with error constants proven here. u = 2^-53; errors are relative, in units of u^2.
 
     function   error   arguments
-    exp        10      |x| <= 5000, result as (h + l) * 2^n
+    exp        20      |x| <= 5000, result as (h + l) * 2^n
     log        32      every positive double-double
     log1p      40      every non-negative double-double
 
 Underflow is left to the callers: below 2^-969 each function may further be off by 8 * 2^-1074.
 
-exp. With k = round(x * 256/ln 2), |k| < 2^21, and r = x - k*(ln 2/256): |r| <= 0.00136 < 2^-9.5 and exp(x) = 2^(k/256) * exp(r).
-    Reduction. STEP_1 and STEP_2 have at most 32 significant bits, so k*STEP_1 and k*STEP_2 are exact; x - k*STEP_1 is exact by
-    Sterbenz's lemma (for k = 0 there is nothing to subtract); two_sum keeps the rest. What is lost: |k*STEP_3| < 2^21 * 2^-72 is
-    rounded twice (2 * 2^-104 at the very ends, |x| near 5000; for the gaps of a softmax |k| < 2^19 and it is 1 u^2 at
-    most), STEP_3's own rounding costs half as much, and the sums of errors below 2^-62 cost 2^-115. Together 3 u^2 for |x| <= 1400;
-    above that, for exp alone, 10 u^2: see EXP_FAR.
-    Series. exp(r) - 1 = r + r^2/2 + r^3/6 + r^4 (1/24 + r Q), where Q = 1/120 + ... + r^4/9! is evaluated in float64: the first
-    omitted term is below 2^-95-21; r*Q has a relative error of 4u, so r^5 Q one of 4u * 2^-47.6-6.9 = 2^-105.5, 1.4 u^2.
-    The double-double steps for 1/24, 1/6, 1/2, 1 round numbers that are multiplied by r^4, r^3, r^2, r: below 0.1 u^2.
-    Table. 2^(j/256) is off by 1 u^2; the last sum rounds two numbers below 2u and one below u: 3 u^2.
-    Sum: 3 + 1.4 + 0.1 + 1 + 3 = 8.5 u^2, given as 10.
+exp. With k = round(x * 1024/ln 2), |k| < 2^23, and r = x - k*(ln 2/1024): |r| < 2^-11.5 and exp(x) = 2^(k/1024) * exp(r).
+    Reduction. STEP_1 has 30 bits, so k*STEP_1 is exact, and x_h - k*STEP_1 too by Sterbenz's lemma (for k = 0 there is nothing to
+    subtract). It is a multiple of min(ulp(x_h), 2^-40), which the last bit of p = RN(k*STEP_2) and of x_l are below, and a
+    fast_two_sum of a and b is exact where a is a multiple of ulp(b), whatever their order (Boldo, Graillat, Muller, "On the
+    robustness of the 2Sum and Fast2Sum algorithms", ACM TOMS 44(1), 2017). What is rounded is below 2^-63: 2^-115 is lost.
+    Series. exp(r) - 1 = r + r^2 (1/2 + t), t = r/6 + r^2 q, with q = 1/24 + r/120 + r^2/720 + r^3/5040 in float64; the first term
+    omitted is r^8/8! < 0.4 u^2. r^2 is kept to 3 u^2 of itself and r/6 to as much. q is off by 1.1 u, its product with r^2 and the sum
+    with the rest of t by u/2 each, the sum with 1/2 by another: 2.1 u of r^2/24, and r^4/24 < 2^-50.6: 2.1 * 5.3 u^2 = 11 u^2. The
+    remaining roundings are multiplied by r^2 or more, or are of numbers below 2^-63: 0.1 u^2; the sum with r 1 u^2.
+    Table. 2^(j/1024) is off by 1 u^2; the product with it 0.1 u^2; the last sums round two numbers below 2u and one below u: 3 u^2.
+    Sum: 0.4 + 11 + 1.1 + 1.1 + 3 = 16.6 u^2, given as 20.
     (Table-driven reduction: Tang, ACM TOMS 15(2), 1989.)
 
 log. x = 2^k m with m in [sqrt(1/2), sqrt(2)], c = round(128/m)/128, r = m*c - 1: |r| < 2^-7.4, exact in the leading part
@@ -58,14 +58,13 @@ from refimpl.constants import (
 from refimpl.doubledouble import add, add_float, fast_two_sum, mul, mul_float, mul_loose, two_prod, two_sum
 from refimpl.jit import bits_from_float, float_from_bits, fma, inline
 
-EXP, LOG, LOG1P = 10.0, 32.0, 40.0  # proven errors, in units of u^2
-EXP_FAR = 20.0  # exp for 1400 < |x| <= 5000
+EXP, LOG, LOG1P = 20.0, 32.0, 40.0  # proven errors, in units of u^2
 
 _SHIFT = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer
 _STEP_BITS = EXP_STEPS.bit_length() - 1
 _STEP_MASK = EXP_STEPS - 1
-(_F3H, _F3L), (_F4H, _F4L) = INVERSE_FACTORIAL[3:5]
-_F5, _F6, _F7, _F8, _F9 = (hi for hi, _ in INVERSE_FACTORIAL[5:10])
+_F3H, _F3L = INVERSE_FACTORIAL[3]
+_F4, _F5, _F6, _F7 = (hi for hi, _ in INVERSE_FACTORIAL[4:8])
 _L8, _L9, _L10, _L11, _L12, _L13, _L14, _L15 = (hi for hi, _ in LOG_SERIES[8:16])
 (_L2H, _L2L), (_L3H, _L3L), (_L4H, _L4L), (_L5H, _L5L), (_L6H, _L6L), (_L7H, _L7L) = LOG_SERIES[2:8]
 _SQRT2 = float(np.sqrt(2.0))
@@ -81,19 +80,24 @@ def horner(h: float, l: float, rh: float, rl: float, ch: float, cl: float) -> An
 
 @inline
 def exp_split(xh: float, xl: float) -> Any:
-    """(h, l, n) with exp(xh + xl) = (h + l) * 2^n and h in [1 - 2^-8, 2], for |x| <= 5000."""
+    """(h, l, n) with exp(xh + xl) = (h + l) * 2^n and h in [1 - 2^-10, 2], for |x| <= 5000."""
     t = fma(xh, STEP_PER_UNIT, _SHIFT)
     steps = bits_from_float(t) - bits_from_float(_SHIFT)
     k = t - _SHIFT
-    rh, e1 = fast_two_sum(xh - k * STEP_1, xl)
-    rh, e2 = two_sum(rh, -(k * STEP_2))
-    rl = (e1 + e2) - k * STEP_3
-    q = fma(fma(fma(fma(_F9, rh, _F8), rh, _F7), rh, _F6), rh, _F5)
-    h, e = fast_two_sum(_F4H, rh * q)
-    h, l = horner(h, e + fma(rl, _F5, _F4L), rh, rl, _F3H, _F3L)
-    h, l = horner(h, l, rh, rl, 0.5, 0.0)
-    h, l = horner(h, l, rh, rl, 1.0, 0.0)
-    h, l = mul_loose(h, l, rh, rl)
+    p, e = two_prod(k, STEP_2)
+    rh, e1 = fast_two_sum(xh - k * STEP_1, -p)
+    rh, e2 = fast_two_sum(rh, xl)
+    rl = (e1 + e2) - fma(k, STEP_3, e)
+    sh, sl = two_prod(rh, rh)
+    sl = fma(rh + rh, rl, sl)
+    q = fma(fma(fma(_F7, rh, _F6), rh, _F5), rh, _F4)
+    th = rh * _F3H
+    tl = fma(sh, q, fma(sl, q, fma(rl, _F3H, fma(rh, _F3L, fma(rh, _F3H, -th)))))
+    th, tl = fast_two_sum(th, tl)
+    wh, e = fast_two_sum(0.5, th)
+    h, l = mul_loose(sh, sl, wh, e + tl)
+    h, e = fast_two_sum(rh, h)
+    l = e + (l + rl)
     j = steps & _STEP_MASK
     ph, pl = mul_loose(h, l, POWER_HI[j], POWER_LO[j])
     h, e = fast_two_sum(POWER_HI[j], ph)

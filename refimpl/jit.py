@@ -24,7 +24,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 _ROOT = Path(__file__).parent
@@ -85,6 +85,22 @@ def float_from_bits(typingctx: Any, x: Any) -> Any:
 def bits_from_float(typingctx: Any, x: Any) -> Any:
     """The bits of a float64 as an int64."""
     return types.int64(types.float64), lambda ctx, b, sig, args: b.bitcast(args[0], ir.IntType(64))
+
+
+def bits_of(row: Any) -> Any:
+    """The bits of a row of floats as integers of their width, without a copy."""
+    return row.view(np.int32 if row.dtype == np.float32 else np.int64)
+
+
+@overload(bits_of)
+def _bits_of(row: Any) -> Any:
+    def narrow(row: Any) -> Any:
+        return row.view(np.int32)
+
+    def wide(row: Any) -> Any:
+        return row.view(np.int64)
+
+    return narrow if row.dtype == types.float32 else wide
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:

@@ -21,10 +21,10 @@ Error, absolute, in units of u^2; |.| are magnitudes of what stands before it.
                    ln(m_p/m_q) + (k_p - k_q) ln 2 =: a + b with |a| <= ln 2 <= |L| and |b| <= 2 |L|: LOG + DIV/ln 2 for a, 3 * 2 for
                    b, 4 for the sum: 32 + 23.1 + 6 + 4 = 65.1. Given as 72.
     + 1, - log_q   2 |.| each (add_float); the slope of POINTWISE adds ln p to 1 - log_q, which is exact (two_sum): ADD |.|
-    exp(p)         EXP_FAR |.|
+    exp(p)         EXP |.|
     d = p - log_q  0
     p*L            2 |.| (mul_float; p is a float64)
-    exp(p) * d     EXP_FAR + MUL
+    exp(p) * d     EXP + MUL
     p/q            DIV
     row sum        ADD |.| for each of the `depth` additions that a term passes through
     slope * f      MUL and f's own relative error; 0 where both are float64
@@ -39,7 +39,7 @@ from typing import Any
 from refimpl.bounds import Float
 from refimpl.constants import LN2_HI, LN2_LO
 from refimpl.doubledouble import ADD, DIV, MUL, MUL_FLOAT, TINY, U2, add, add_float, div, mul, mul_float, two_prod, two_sum
-from refimpl.elementary import EXP_FAR, LOG, exp_split, ldexp, log, log1p, power_of_two
+from refimpl.elementary import EXP, LOG, exp_split, ldexp, log, log1p, power_of_two
 from refimpl.jit import bits_from_float, frozen, inline, kernel, over_rows
 from refimpl.reduce import UP, Parts
 from refimpl.rows import HUGE
@@ -95,7 +95,7 @@ def exp_times(x: float, h: float, l: float, relative: float) -> Any:
     eh, el, n = exp_split(x, 0.0)
     h, l, k = normal(h, l)
     h, l = mul(h, l, eh, el)
-    return h, l, (EXP_FAR + MUL + relative) * abs(h), n + k
+    return h, l, (EXP + MUL + relative) * abs(h), n + k
 
 
 @inline

@@ -5,7 +5,7 @@ and rest = sum of exp(-gap_v) over v != m, so that the log-sum-exp is top + log1
 
 Sums run in LANES independent lanes (class v in lane v mod LANES). After every BLOCK classes the lanes are added up as a binary
 tree and their sum goes to a middle sum, which goes to the total after every SPAN classes. Compilers may vectorise over
-the lanes without changing a bit. A term passes through at most
+the lanes without changing a bit (an unsigned index tells them that the row is contiguous). A term passes through at most
 
     depth(V) = BLOCK/LANES + log2 LANES + min(ceil(V/BLOCK), SPAN/BLOCK) + ceil(V/SPAN) + 1
 
@@ -29,7 +29,7 @@ import numpy as np
 
 from refimpl.doubledouble import add_positive, two_sum
 from refimpl.elementary import exp_split
-from refimpl.jit import float_from_bits, inline, routine
+from refimpl.jit import bits_of, float_from_bits, inline, routine
 
 LANES = 32
 BLOCK = 256
@@ -55,31 +55,36 @@ def scratch() -> Any:
 
 
 @routine
-def scan(row: Any, lane: Any) -> Any:
-    """(m, top) of a row; m = -1 where the row has no softmax. `lane` is scratch."""
-    size = row.size
-    full = size - size % LANES
-    for i in range(LANES):
-        lane[0, i] = -np.inf
-        lane[1, i] = 0.0
-    for start in range(0, full, LANES):
-        for i in range(LANES):
-            x = np.float64(row[start + i])
-            lane[0, i] = x if x > lane[0, i] else lane[0, i]
-            lane[1, i] = lane[1, i] if x == x else 1.0
-    for v in range(full, size):
-        x = np.float64(row[v])
-        lane[0, 0] = x if x > lane[0, 0] else lane[0, 0]
-        lane[1, 0] = lane[1, 0] if x == x else 1.0
-    top, nans = -np.inf, 0.0
-    for i in range(LANES):
-        top = max(top, lane[0, i])
-        nans += lane[1, i]
-    if nans == 0.0 and top > -np.inf and top < np.inf:
-        for v in range(size):
-            if row[v] == top:
-                return v, top
-    return -1, top
+def scan(row: Any) -> Any:
+    """(m, top) of a row; m = -1 where the row has no softmax.
+
+    The maximum is taken of the bits, mapped to integers in the order of the numbers (+0 after -0, the nans beyond the infinities),
+    because compilers vectorise reductions of integers.
+    """
+    bits = bits_of(row)
+    width = 8 * row.itemsize - 1
+    magnitude = (1 << width) - 1
+    largest, smallest = -magnitude - 1, magnitude
+    for v in range(row.size):
+        b = np.int64(bits[np.uint64(v)])
+        key = b ^ ((b >> width) & magnitude)
+        largest = max(largest, key)
+        smallest = min(smallest, key)
+    infinity = 0x7F800000 if width == 31 else 0x7FF0000000000000
+    if largest >= infinity or largest <= -infinity - 1 or smallest < -infinity - 1:
+        return -1, np.float64(np.nan)
+    for block in range(0, row.size, BLOCK):
+        end = min(block + BLOCK, row.size)
+        equal = 0
+        for v in range(block, end):  # without an early exit, so that it is vectorised
+            b = np.int64(bits[np.uint64(v)])
+            equal += 1 if b ^ ((b >> width) & magnitude) == largest else 0
+        if equal > 0:
+            for v in range(block, end):
+                b = np.int64(bits[v])
+                if b ^ ((b >> width) & magnitude) == largest:
+                    return v, np.float64(row[v])
+    return -1, np.float64(np.nan)
 
 
 @inline
@@ -155,7 +160,7 @@ def sums(row: Any, m: int, skip: int, top: float, scale: float, lane: Any) -> An
         end = min(block + BLOCK, full)
         for start in range(block, end, LANES):
             for i in range(LANES):
-                h, l = gap(np.float64(row[start + i]), top, scale)
+                h, l = gap(np.float64(row[np.uint64(start + i)]), top, scale)
                 ph, pl = exp_minus(h * unscale, l * unscale)
                 other = start + i != m
                 accumulate(lane, 0, i, ph if other else 0.0, pl if other else 0.0)

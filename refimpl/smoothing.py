@@ -149,7 +149,7 @@ def loss_rows(
         if kept[i] == 0:
             continue
         row = x[i]
-        m, top = scan(row, lane)
+        m, top = scan(row)
         if m < 0:
             kind[i] = 3
             continue
@@ -251,7 +251,7 @@ def gradient_rows(
         if kept[i] == 0 or (fh == 0.0 and fr == 0.0):
             continue
         row = x[i]
-        m, top = scan(row, lane)
+        m, top = scan(row)
         if m < 0 or fh != fh:
             kind[i] = 3
             continue

@@ -80,7 +80,7 @@ def output_rows(start: int, stop: int, x: Any, scale: float, relative: float, ki
     lane = scratch()
     for i in range(start, stop):
         row = x[i]
-        m, top = scan(row, lane)
+        m, top = scan(row)
         if m < 0:
             kind[i] = 3
             continue
@@ -100,7 +100,7 @@ def gradient_rows(start: int, stop: int, x: Any, g: Any, scale: float, relative:
         row = x[i]
         if g[i] == 0.0:
             continue
-        m, top = scan(row, lane)
+        m, top = scan(row)
         if m < 0:
             kind[i] = 3
             continue
