@@ -271,12 +271,21 @@ WIDE = ("float64", "float32")  # the dtypes that hold integers beyond 65504
 
 def real(name: str, value: Any, ndim: int | None = None) -> Array:
     """`value` as a floating-point array; Python numbers and lists are taken as float64. Raises `TypeError` or `InvalidInput`."""
-    array = np.asarray(value) if hasattr(value, "dtype") else np.asarray(value, np.float64)
+    try:
+        array = np.asarray(value) if hasattr(value, "dtype") else np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {_short(value)}; pass an array of floating-point numbers") from None
     if array.dtype.name not in FORMATS:
         raise TypeError(f"{name} has dtype {array.dtype}; convert it to one of {', '.join(FORMATS)}")
     if ndim is not None and array.ndim != ndim:
         raise InvalidInput(f"{name} has {array.ndim} dimensions, shape {array.shape}; pass {ndim}")
     return array
+
+
+def _short(value: Any) -> str:
+    """A value as messages show it, at most 60 characters of it."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def classes_last(name: str, value: Any) -> Array:
@@ -289,7 +298,10 @@ def classes_last(name: str, value: Any) -> Array:
 
 def indices(name: str, value: Any) -> NDArray[np.int64]:
     """`value` as int64 indices; raises `TypeError` where it doesn't hold integers."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise TypeError(f"{name} is {_short(value)}; pass an array of integers") from None
     if array.size == 0 and not hasattr(value, "dtype"):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":

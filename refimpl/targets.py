@@ -30,7 +30,7 @@ def class_targets(
     if bad.size:
         where = [int(i) for i in np.unravel_index(bad[0], shape)]
         or_ignored = f" or {parameter} = {ignored}" if ignored is not None else f" or name the value that ignores a row as {parameter}"
-        raise OutOfRange(f"target{where} is {int(given[bad[0]])}; pass a class from 0 to {classes - 1}{or_ignored}")
+        raise OutOfRange(f"target{where} is {int(given[bad[0]])}; pass a class from 0 to {classes - 1},{or_ignored}")
     return np.where(kept, flat, 0), kept
 
 

@@ -61,6 +61,13 @@ def test_an_array_of_another_dtype_is_refused(op: Operation) -> None:
 
 
 @ALL
+def test_what_is_no_array_of_numbers_is_refused(op: Operation) -> None:
+    for name, kind in op.inputs.items():
+        for value in ("probabilities", [[1.0], [1.0, 2.0]], {"a": 1.0}):
+            reject(op, good(op) | {name: value}, TypeError, name, "pass an array of" if isinstance(kind, Real) else "")
+
+
+@ALL
 def test_an_array_of_another_shape_is_refused(op: Operation) -> None:
     names = list(op.inputs)
     for name in names:
