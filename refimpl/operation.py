@@ -269,23 +269,24 @@ TARGET_ENTROPY = Choice(
 WIDE = ("float64", "float32")  # the dtypes that hold integers beyond 65504
 
 
+def regular(name: str, value: Any, dtype: Any = None) -> Array:
+    """`value` as an array; raises `TypeError` where it is no regular array, or not one of that dtype."""
+    try:
+        return np.asarray(value, dtype)
+    except (TypeError, ValueError):
+        text = repr(value)
+        text = text if len(text) <= 60 else text[:57] + "..."
+        raise TypeError(f"{name} is {text}; pass an array of numbers, regular in shape") from None
+
+
 def real(name: str, value: Any, ndim: int | None = None) -> Array:
     """`value` as a floating-point array; Python numbers and lists are taken as float64. Raises `TypeError` or `InvalidInput`."""
-    try:
-        array = np.asarray(value) if hasattr(value, "dtype") else np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} is {_short(value)}; pass an array of floating-point numbers") from None
+    array = regular(name, value, None if hasattr(value, "dtype") else np.float64)
     if array.dtype.name not in FORMATS:
         raise TypeError(f"{name} has dtype {array.dtype}; convert it to one of {', '.join(FORMATS)}")
     if ndim is not None and array.ndim != ndim:
         raise InvalidInput(f"{name} has {array.ndim} dimensions, shape {array.shape}; pass {ndim}")
     return array
-
-
-def _short(value: Any) -> str:
-    """A value as messages show it, at most 60 characters of it."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def classes_last(name: str, value: Any) -> Array:
@@ -298,10 +299,7 @@ def classes_last(name: str, value: Any) -> Array:
 
 def indices(name: str, value: Any) -> NDArray[np.int64]:
     """`value` as int64 indices; raises `TypeError` where it doesn't hold integers."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise TypeError(f"{name} is {_short(value)}; pass an array of integers") from None
+    array = regular(name, value)
     if array.size == 0 and not hasattr(value, "dtype"):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":

@@ -60,6 +60,7 @@ from refimpl.operation import (
     check_parameters,
     cotangent_of,
     real,
+    regular,
 )
 from refimpl.targets import class_targets, class_weight, kept_weight
 
@@ -142,7 +143,7 @@ def _setting(logits: Any, target: Any, weight: Any = None, **parameters: Any) ->
     classes, ignore = x.shape[1], given["ignore_index"]
     shape = (x.shape[0], *x.shape[2:])
     w = class_weight(weight, classes)
-    t = np.asarray(target)
+    t = regular("target", target)
     index, distribution = None, None
     if t.dtype.kind in "iu" or (t.size == 0 and t.shape == shape):
         index, kept = class_targets(t, shape, classes, "ignore_index", ignore)
