@@ -9,23 +9,25 @@ Underflow is left to the callers: below 2^-969 each function may further be off 
 
 exp. With k = round(x * 1024/ln 2), |k| < 2^23, and r = x - k*(ln 2/1024): |r| < 2^-11.5 and exp(x) = 2^(k/1024) * exp(r).
     Reduction. STEP_1 has 30 bits, so k*STEP_1 is exact, and x_h - k*STEP_1 too by Sterbenz's lemma (for k = 0 there is nothing to
-    subtract). It is a multiple of min(ulp(x_h), 2^-40), which the last bit of p = RN(k*STEP_2) and of x_l are below, and a
+    subtract). It is a multiple of min(ulp(x_h), 2^-40), which ulp(p) of p = RN(k*STEP_2) divides, and a
     fast_two_sum of a and b is exact where a is a multiple of ulp(b), whatever their order (Boldo, Graillat, Muller, "On the
-    robustness of the 2Sum and Fast2Sum algorithms", ACM TOMS 44(1), 2017). What is rounded is below 2^-63: 2^-115 is lost.
+    robustness of the 2Sum and Fast2Sum algorithms", ACM TOMS 44(1), 2017). Their sum is a multiple of ulp(p), and for k != 0
+    |p| > 2^-31 |x_h|, so ulp(x_l) divides it in turn; for k = 0, p = 0 and |x_h| >= |x_l|. What is rounded is below 2^-63: 2^-115 is lost.
     Series. exp(r) - 1 = r + r^2 (1/2 + t), t = r/6 + r^2 q, with q = 1/24 + r/120 + r^2/720 + r^3/5040 in float64; the first term
-    omitted is r^8/8! < 0.4 u^2. r^2 is kept to 3 u^2 of itself and r/6 to as much. q is off by 1.1 u, its product with r^2 and the sum
-    with the rest of t by u/2 each, the sum with 1/2 by another: 2.1 u of r^2/24, and r^4/24 < 2^-50.6: 2.1 * 5.3 u^2 = 11 u^2. The
+    omitted is r^8/8! < 0.4 u^2. r^2 is kept to 3 u^2 of itself and r/6 to as much. q is off by 1.25 u, 1/24 itself and the last fma,
+    and the fma that adds its product with r^2 to t by u: 2.25 u of r^2/24, and r^4/24 < 2^-50.6: 2.25 * 5.3 u^2 = 12 u^2. The
     remaining roundings are multiplied by r^2 or more, or are of numbers below 2^-63: 0.1 u^2; the sum with r 1 u^2.
-    Table. 2^(j/1024) is off by 1 u^2; the product with it 0.1 u^2; the last sums round two numbers below 2u and one below u: 3 u^2.
-    Sum: 0.4 + 11 + 1.1 + 1.1 + 3 = 16.6 u^2, given as 20.
+    Table. 2^(j/1024) is off by 1 u^2; the product with it 0.1 u^2; the last sums round two numbers below 2u: 3 u^2.
+    Sum: 0.4 + 12 + 1.1 + 1.1 + 3 = 17.6 u^2, given as 20.
     (Table-driven reduction: Tang, ACM TOMS 15(2), 1989.)
 
 log. x = 2^k m with m in [sqrt(1/2), sqrt(2)], c = round(128/m)/128, r = m*c - 1: |r| < 2^-7.4, exact in the leading part
     because c has 8 bits, the rest kept with a relative error of u^2. ln x = k ln 2 - ln c + log1p(r).
-    Series. log1p(r) to degree 15; the first omitted term is below 2^-115 |r|. Degrees 8 to 15 in float64: 4u * 2^-51.8-3, 0.5 u^2.
-    Degrees 7 to 2 in double-double, multiplied by r at least: 0.2 u^2. The sum with 1: 3 u^2, the product with r: 7 u^2. Together 11 u^2.
+    Series. log1p(r) to degree 15; the first omitted term is below 2^-115 |r|. Degrees 8 to 15 in float64: 4u * 2^-52.5-3, 0.7 u^2.
+    Degrees 7 to 2 in double-double, multiplied by r at least: 0.2 u^2. The sum with 1: 3 u^2, the product with r: 7 u^2. Together 11.
     Sum. c = 1: 12 u^2. k = 0 and c != 1: |m - 1| >= 1/257, so |ln c| <= 2.6 |ln m| and |log1p(r)| <= 1.6 |ln m|: 2.6 + 1.6*12 + 4 =
-    26 u^2. k != 0: |ln x| >= 0.346 and |k ln 2| <= 2 |ln x|: 3*2 for k ln 2, 26/2 for ln m, two sums of 4: 27 u^2. Given as 32.
+    26 u^2. k != 0: |ln x| >= 0.346 and |k ln 2| <= 2 |ln x|: 3*2 for k ln 2, for ln m
+    (|ln c| + 12 |log1p(r)| + 4 |ln m|)/|ln x| <= 5.2, the sum 4: 16 u^2. Given as 32.
 
 log1p. For y <= 0.42, m = 1 + y is never rounded: r = (c - 1) + y*c, where the product is exact in its leading part; what is rounded is
     below 5 u^2 y <= 6 u^2 log1p(y). Then as for log with k = 0: 32 u^2. For y > 0.42 the sum 1 + y is off by 2 u^2, which

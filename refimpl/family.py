@@ -223,7 +223,7 @@ def _row_bounds(s: Setting, arithmetic: Arithmetic) -> tuple[Float, Float]:
             error = error + u * (arithmetic.log + 4) * entropy + slope
             magnitude = magnitude + entropy
         loss = magnitude.sum(axis=1)
-        bound = error.sum(axis=1) + arithmetic.sum_error(s.classes) * loss + (arithmetic.store + 2 * u) * loss
+        bound = error.sum(axis=1) + arithmetic.sum_error(np.count_nonzero(c, axis=1)) * loss + (arithmetic.store + 2 * u) * loss
     return np.where(s.kept, loss, 0.0), np.where(s.kept, bound, 0.0)
 
 

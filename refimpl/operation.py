@@ -286,7 +286,7 @@ def real(name: str, value: Any, ndim: int | None = None) -> Array:
         raise TypeError(f"{name} has dtype {array.dtype}; convert it to one of {', '.join(FORMATS)}")
     if ndim is not None and array.ndim != ndim:
         raise InvalidInput(f"{name} has {array.ndim} dimensions, shape {array.shape}; pass {ndim}")
-    return array
+    return array.astype(FORMATS[array.dtype.name].dtype, copy=False)  # in the machine's byte order
 
 
 def classes_last(name: str, value: Any) -> Array:

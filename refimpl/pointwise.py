@@ -201,7 +201,8 @@ def _slope(form: int, p: float, q: float) -> Any:
         if p == INF or abs(q) == INF:
             return _kind(p - q), 0.0, 0.0, 0.0, 0
         h, l = two_sum(p, -q)
-        h, l = add_float(h, l, 1.0)
+        if abs(h) < INF:  # beyond, the 1 doesn't count and the error term is a nan
+            h, l = add_float(h, l, 1.0)
         h, l, error, n = exp_times(p, h, l, 2.0)
         return 0, h, l, error, n
     if form == RATIO:

@@ -22,7 +22,7 @@ from refimpl.jit import frozen, kernel
 from refimpl.operation import InvalidInput
 from refimpl.rows import HUGE, SCALE_DOWN
 
-UP = 1.0 + 2.0**-30  # rounds a radius up
+UP = 1.0 + 2.0**-30  # rounds a radius up, one that was summed over 2^22 rows included
 _BLOCK = 1024
 _BEYOND = 2.0**1023 - 2.0**969  # half of where float64 rounds to infinity
 

@@ -25,7 +25,8 @@ Error, in units of u^2, relative to the sum of the magnitudes of the terms. D = 
     c_v ln t_v  relative to c_v |ln t_v| + c_v      3 D + LOG + 20 + 31: an error e of t_v moves ln t_v by e
     loss        the largest of these, two sums 8    LOSS(V) = 6 D + EXP + LOG1P + 39, as D >= 9
     gradient    e_v C/(1 + rest): C 3 D + 24, 1 + rest 3 D + EXP + 4, DIV, e_v EXP, a product 7, the difference 4, the product with a
-                factor, beside that factor's own error, 7: GRADIENT(V) = 6 D + 2 EXP + DIV + 46
+                factor, beside that factor's own error, 7: GRADIENT(V) = 6 D + 2 EXP + DIV + 46. For v = m, rest takes e_v's place, and
+                its 3 D + EXP enters rest/(1 + rest) once, damped, instead of 1 + rest's
 
 Underflow. A mass or a coefficient below SMALL = 2^-900 may be off by multiples of 2^-1074 instead, and is at least 2^-1074 where it
 isn't 0, so that it meets an infinite gap as it should. Off is within 3 * 2^-1074, keep * s_v + off within 5, c_v within

@@ -145,7 +145,12 @@ def test_the_sweep_sees_an_error_of_2_to_the_minus_95(operation: Operation) -> N
 
 
 TINIEST = 2.0**-1074
-REGRESSIONS = {  # what the sweep has found in earlier kernels: the operation, its call, the cotangent
+REGRESSIONS = {  # what the sweep and readers have found in earlier kernels: the operation, its call, the cotangent
+    "difference-beyond-range": (
+        "kl_div",
+        {"log_q": [-1e308, -1.7e308, -1.2e308], "p": [1e308, 1.7e308, 1e308], "reduction": "none", "log_target": True},
+        [1.0, -1.0, 2.0],
+    ),
     "smoothing-underflows": ("softmax_cross_entropy", {"logits": [[0.0, -np.inf, 1.0]], "target": [0], "label_smoothing": TINIEST}, 1.5),
     "mass-times-far-gap": ("smoothed_attention_loss", {"logits": [[[0.0, -1e308, 1.0]]], "target": [[0]], "smoothing": TINIEST}, 1e9),
     "coefficient-underflows": (

@@ -92,7 +92,12 @@ def offset(array: Any) -> Any:
     return raw.reshape(array.shape)
 
 
-LAYOUTS = (strided, read_only, backwards, transposed, np.asfortranarray, offset)
+def swapped(array: Any) -> Any:
+    """The same numbers in the other byte order."""
+    return array.astype(array.dtype.newbyteorder())
+
+
+LAYOUTS = (strided, read_only, backwards, transposed, np.asfortranarray, offset, swapped)
 
 
 @ALL

@@ -24,8 +24,8 @@ Error, in units of u^2. D = depth(V).
     T           e_v gap_v: EXP + 7, summed: 3 D + EXP + 7
     S           3 D + EXP + 4
     H           max(3 D + EXP + LOG1P, (3 D + EXP + 7) + (3 D + EXP + 4) + DIV) + 4: OUTPUT = 6 D + 2 EXP + LOG1P + 20
-    gradient    p_v = e_v/S: 3 D + 2 EXP + 4 + DIV; T/S: 6 D + 2 EXP + 11 + DIV; the difference, the product and the cotangent: 4 + 7 + 2:
-                GRADIENT = 9 D + 4 EXP + 2 DIV + 30, relative to p_v (gap_v + T/S)
+    gradient    p_v = e_v/S: 3 D + 2 EXP + 4 + DIV; T/S: 6 D + 2 EXP + 11 + DIV; the difference and two products: 4 + 7 + 7:
+                GRADIENT = 9 D + 4 EXP + 2 DIV + 33, relative to p_v (gap_v + T/S)
 
 Source: the definition, with the log-sum-exp as in Blanchard, Higham, Higham, IMA J. Numer. Anal. 41(4), 2021.
 """
@@ -143,7 +143,7 @@ def entropy_with_logits_vjp(logits: Any, *, cotangent: Any) -> dict[str, Enclosu
     g = cotangent_of(cotangent, x.shape[:-1])
     rows = reduce.class_rows("logits", x, -1)
     parts = Parts.empty(*rows.shape)
-    relative = 9 * depth(rows.shape[1]) + 4 * EXP + 2 * DIV + 30
+    relative = 9 * depth(rows.shape[1]) + 4 * EXP + 2 * DIV + 33
     over_rows(gradient_rows, rows.shape[0], rows.size, rows, frozen(g.reshape(-1)), reduce.scale_of(x), relative, *parts.arrays())
     result = reduce.finish(parts.reshape(x.shape), 1.0, lambda i, bits: exact_vjp("logits", [i], bits, logits=x, cotangent=g)[0])
     return {"logits": result}
@@ -225,7 +225,7 @@ def bound_vjp(arithmetic: Arithmetic, *, logits: Any, cotangent: Any) -> dict[st
         size = np.where(lp.probability == 0.0, 0.0, np.abs(lp.value)) + entropy + 2.0
         own = np.where(lp.probability == 0.0, 0.0, lp.error)
         error = lp.probability * (size * (lp.relative + 6 * u + 2 * arithmetic.store) + own + sums)
-    return {"logits": g * error * MARGIN + arithmetic.tiny * (4 + 4 * g * (1 + entropy) * (1 + np.log(classes)))}
+    return {"logits": g * error * MARGIN + arithmetic.tiny * (4 + g * (size + 4 * (1 + entropy) * (1 + np.log(classes))))}
 
 
 X2 = [[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]]
