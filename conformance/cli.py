@@ -156,6 +156,8 @@ def _run(given: argparse.Namespace) -> int:
     out = terminal.console(sys.stdout)
     with Run(backends, chosen, given.jobs, given.timeout) as run, terminal.progress(out, run.total) as bar:
         about = run.descriptions
+        if given.json is not None:
+            given.json.write_bytes(b"")  # an interrupted run leaves no older results
         results = list(terminal.follow(run.results(), bar))
     results.sort(key=lambda result: list(backends).index(result.backend))
     of = {name: [result for result in results if result.backend == name] for name in backends}
@@ -201,10 +203,10 @@ def _similar(name: str, vectors: Sequence[Vector]) -> str:
 
 
 def _writable(path: Path) -> None:
-    """Empty the file now, so that a run of minutes doesn't end in an error, nor an interrupted one in an old file."""
+    """See whether the file can be written, before minutes are spent on what goes there; it keeps what it holds."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
+        path.open("ab").close()
     except OSError as error:
         raise UsageError(f"{path} can't be written ({error.strerror}); name a file in a folder that you may write to") from error
 
@@ -222,8 +224,6 @@ def _folder(folder: Path) -> None:
 
 
 def _generate(given: argparse.Namespace) -> int:
-    from importlib.resources import files
-
     from conformance import vectors
     from refimpl.operations import operation as find
 
@@ -233,7 +233,7 @@ def _generate(given: argparse.Namespace) -> int:
         _say(f"the vectors are what this release generates, byte for byte: {vectors.check(given.out)}")
         return FINE
     name = None if given.operation is None else find(given.operation).name
-    folder = given.out if given.out is not None else Path(str(files("vectors")))
+    folder = given.out if given.out is not None else vectors.installed()
     _folder(folder)
     made = vectors.generate(name)
     digest = vectors.write(made, folder)

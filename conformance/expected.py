@@ -183,6 +183,10 @@ def compare(results: Sequence[Result], expectations: Expectations | None, versio
         for result in covered:
             if deviation.clause in result.finding.clauses:
                 excused.setdefault(id(result), deviation)
+        if covered and not kept and not any(excused.get(id(result)) is deviation for result in covered):
+            problems.append(
+                f"{what} excuses nothing: its results break another clause, or an entry above has them; correct it, or delete it"
+            )
     for package, pattern in expectations.versions.items():
         found = versions.get(package, "none")
         if not fnmatchcase(found, pattern):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -116,11 +116,13 @@ def _write_enclosure(prefix: str, e: Enclosure, tensors: dict[str, Array]) -> No
 # Reading
 
 
-def verified(folder: Folder) -> dict[str, bytes]:
-    """The bytes of every sealed file by its name, and the manifest's, checked against the manifest; raises `VectorError`."""
+def verified(folder: Folder, names: Collection[str] | None = None) -> dict[str, bytes]:
+    """The bytes of every sealed file (or of those named), checked against the manifest; raises `VectorError`."""
     listed = read_manifest(folder)
     files: dict[str, bytes] = {}
     for name, entry in listed["files"].items():
+        if names is not None and name not in names:
+            continue
         data = _bytes(folder, name)
         if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise VectorError(f"{name}: its {len(data)} bytes aren't those that the manifest seals (sha256 differs); {REMEDY}")

@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -75,12 +74,15 @@ def _cost(case: Case) -> int:
 def write(vectors: Iterable[Vector], folder: str | Path) -> str:
     """Writes the vectors' files and the manifest, and returns its digest.
 
-    Files of other operations that are there stay as they are and are sealed with them; the README is added where it is missing.
+    Files of other operations that are there stay as they are and are sealed with them, the README with all: where vectors of some
+    operations stay, so must all else be as it was sealed. The README is added where it is missing. Raises `VectorError` for a
+    folder that holds something else, or a damaged file that would stay.
     """
     folder = Path(folder)
     groups: dict[tuple[str, str], list[Vector]] = {}
     for vector in vectors:
         groups.setdefault((vector.case.operation, vector.case.group), []).append(vector)
+    _refuse_what_would_stay(folder, {operation for operation, _ in groups})
     for operation in {operation for operation, _ in groups}:
         for group in GROUPS:
             for suffix in ("json", "safetensors"):
@@ -90,7 +92,7 @@ def write(vectors: Iterable[Vector], folder: str | Path) -> str:
             (folder / operation).mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
     folder.mkdir(parents=True, exist_ok=True)
-    _add_static(folder, _installed())
+    _add_static(folder, installed())
     present = {name: (folder / name).read_bytes() for name in _present(folder)}
     (folder / storage.MANIFEST).write_bytes(storage.manifest(present))
     return digest(folder)
@@ -158,15 +160,28 @@ def digest(folder: str | Path | None = None) -> str:
     return found
 
 
-def _installed() -> Folder:
-    try:
-        return files("vectors")
-    except ModuleNotFoundError as error:
-        raise VectorError("vectors: the package of golden vectors isn't installed; reinstall lossref") from error
+def installed() -> Path:
+    """The folder of the vectors that came with this release, beside this package; nothing in it is imported."""
+    return Path(__file__).resolve().parents[1] / "vectors"
 
 
 def _folder(folder: str | Path | None) -> Folder:
-    return _installed() if folder is None else Path(folder)
+    return installed() if folder is None else Path(folder)
+
+
+def _refuse_what_would_stay(folder: Path, operations: set[str]) -> None:
+    """Raises `VectorError` where writing the vectors of `operations` would seal files that were not sealed, or are damaged."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / storage.MANIFEST).is_file():
+        raise VectorError(f"{folder}: the folder isn't empty and has no {storage.MANIFEST}; name an empty folder, or one of vectors")
+    listed = storage.read_manifest(folder)["files"]
+    others = {name for name in listed if "/" in name and name.partition("/")[0] not in operations}
+    if others:
+        storage.verified(folder, others | {name for name in listed if "/" not in name})
+        for name in _present(folder):
+            if name not in listed and name.partition("/")[0] not in operations:
+                raise VectorError(f"{name}: the manifest doesn't list it; delete it")
 
 
 def _present(folder: Path) -> list[str]:

@@ -142,7 +142,11 @@ def test_a_backend_that_is_not_installed_is_3(monkeypatch: pytest.MonkeyPatch, t
     (tmp_path / "absent_adapter.py").write_text("import no_such_library")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("conformance.runner.modules", lambda names: {"numpy": "absent_adapter"})
-    assert main(["run", "numpy"]) == 3
+    kept = [tmp_path / "mine.toml", tmp_path / "old.jsonl"]
+    for path in kept:
+        path.write_text("precious")
+    assert main(["run", "numpy", "--write-expect", str(kept[0]), "--json", str(kept[1])]) == 3
+    assert [path.read_text() for path in kept] == ["precious", "precious"]
     assert "is not installed (no module 'no_such_library'); install it: pip install 'lossref[numpy]'" in capsys.readouterr().err
 
 

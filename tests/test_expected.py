@@ -66,6 +66,14 @@ def test_another_clause_than_expected_is_unexpected() -> None:
     assert held([result()], expectations(clause="GEN-5")).holds
 
 
+def test_an_entry_that_excuses_nothing_of_its_own_is_an_error() -> None:
+    twice = expectations() + expectations().partition("\n[[")[2].join(("[[", ""))
+    comparison = held([result()], twice)
+    assert not comparison.unexpected
+    assert "excuses nothing" in comparison.problems[0]
+    assert "excuses nothing" in held([result()], expectations(clause="KLD-4")).problems[0]
+
+
 @pytest.mark.parametrize("entry", ['direction = "backward"', 'output = "p"', 'mode = "jit"'])
 def test_a_narrower_deviation_covers_no_more(entry: str) -> None:
     comparison = held([result()], expectations(entry))

@@ -99,6 +99,24 @@ def test_writing_one_operation_keeps_the_others(made: list[Vector], folder: Path
     assert [v.case.id for v in vectors.read(folder, "cubes")] == ["cubes/edges/x-float64"]
 
 
+def test_writing_seals_nothing_damaged_and_nothing_foreign(made: list[Vector], folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    renamed = [replace(vector, case=replace(vector.case, operation="other")) for vector in made]
+    readme = folder / "README.md"
+    readme.write_bytes(readme.read_bytes() + b" ")
+    with pytest.raises(VectorError, match=r"README\.md"):
+        vectors.write(renamed, folder)
+    (other / "squares" / "mine.json").write_text("{}")
+    with pytest.raises(VectorError, match=r"mine\.json"):
+        vectors.write(renamed, other)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("precious")
+    with pytest.raises(VectorError, match="name an empty folder"):
+        vectors.write(made, mine)
+
+
 def test_choices_are_listed_where_they_matter(made: list[Vector]) -> None:
     by_id = {vector.case.id: vector for vector in made}
     (only,) = by_id["squares/edges/shared-float32"].expectations

@@ -176,7 +176,7 @@ CLAUSES = (
     Clause(
         "CE-8",
         Level.SHOULD,
-        "So does a negative number in p or q.",
+        "A negative number in p or q makes the row nan.",
         "E4",
         (Example("negative", {"p": [[-0.5, 1.5], [0.5, 0.5]], "q": [[0.5, 0.5], [-0.5, 1.5]]}),),
     ),

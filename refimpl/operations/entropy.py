@@ -165,7 +165,7 @@ CLAUSES = (
     Clause(
         "ENT-7",
         Level.SHOULD,
-        "So does a negative p_v: it is not masked, clipped or given another value.",
+        "A negative p_v makes the entropy of its row nan: it is not masked, clipped or given another value.",
         "E3",
         (Example("negative", {"p": [[-0.5, 1.5], [0.5, 0.5]]}),),
     ),
