@@ -12,6 +12,7 @@ import math
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,8 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FINE
     except Exception as error:
         status = _status(error)
-        if status is None:
-            raise
+        if status is None:  # a defect of ours is no verdict
+            traceback.print_exc()
+            sys.stderr.write("lossref: the suite itself failed; please report the lines above\n")
+            return UNABLE
         sys.stderr.write(f"lossref: {error}\n")
         return status
 

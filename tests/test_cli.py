@@ -150,6 +150,17 @@ def test_a_backend_that_is_not_installed_is_3(monkeypatch: pytest.MonkeyPatch, t
     assert "is not installed (no module 'no_such_library'); install it: pip install 'lossref[numpy]'" in capsys.readouterr().err
 
 
+def test_a_defect_of_ours_is_3_and_shows_where(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def read(folder: object = None, operation: object = None) -> list[Vector]:
+        raise AssertionError("a slip")
+
+    monkeypatch.setattr(vectors, "read", read)
+    assert main(["vectors", "list"]) == 3
+    error = capsys.readouterr().err
+    assert "a slip" in error
+    assert error.endswith("lossref: the suite itself failed; please report the lines above\n")
+
+
 @pytest.mark.usefixtures("few")
 def test_broken_vectors_are_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def read(folder: object = None, operation: object = None) -> list[Vector]:
