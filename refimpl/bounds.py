@@ -58,8 +58,7 @@ class LogSoftmax:
             if arithmetic.subtracts_lse:
                 error = error + u * (np.abs(lse + top) + np.abs(logits))
             relative = error + u * (arithmetic.exp + arithmetic.gap * gap + 2.0)
-            # A probability beyond any error that its logarithm can have is just small: it can't be off by more than itself.
-            relative = np.where(e > 0.0, relative, 0.0)
+            relative = np.where(e > 0.0, relative, 0.0)  # of a probability that is 0, masked or underflowed: 0, not 0*inf
         return LogSoftmax(value, error, p, relative)
 
 

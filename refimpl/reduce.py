@@ -136,7 +136,7 @@ def total(parts: Parts) -> Parts:
 
 
 def quotient(numerator: Parts, denominator: Parts) -> Parts:
-    """numerator / denominator, for 0-d parts and a positive denominator."""
+    """numerator / denominator, for 0-d parts and a positive denominator; undetermined where one of them left float64."""
     below = float(denominator.hi)
     if numerator.kind != Kind.FINITE:
         return numerator
@@ -146,6 +146,8 @@ def quotient(numerator: Parts, denominator: Parts) -> Parts:
     _quotient(*(frozen(pair) for pair in near_one), result)
     with np.errstate(over="ignore", under="ignore"):
         result = np.ldexp(result, exponents[0] - exponents[1])
+    if not np.isfinite(result).all():  # no nan of a value, as 0/0 is: only the exact form knows
+        return _scalar(0, 0.0, 0.0, np.inf)
     relative = DIV * U2 + float(denominator.radius) / below
     exact = below == 1.0 and float(denominator.radius) == 0.0 == float(denominator.lo)
     radius = float(numerator.radius) if exact else (float(numerator.radius) / below + relative * abs(result[0])) * UP + 8 * TINY

@@ -146,6 +146,12 @@ def test_the_sweep_sees_an_error_of_2_to_the_minus_95(operation: Operation) -> N
 
 TINIEST = 2.0**-1074
 REGRESSIONS = {  # what the sweep and readers have found in earlier kernels: the operation, its call, the cotangent
+    "weights-sum-beyond-range": (
+        "softmax_cross_entropy",
+        {"logits": [[1.0, 2.0]] * 4, "target": [0, 1, 0, 1], "weight": [1e308, 1e308]},
+        1.5,
+    ),
+    "weights-sum-beyond-range-nll": ("nll_loss", {"log_p": [[-1.0, -2.0]] * 4, "target": [0, 1, 0, 1], "weight": [1e308, 1e308]}, 1.5),
     "difference-beyond-range": (
         "kl_div",
         {"log_q": [-1e308, -1.7e308, -1.2e308], "p": [1e308, 1.7e308, 1e308], "reduction": "none", "log_target": True},
