@@ -89,9 +89,9 @@ def _exp2_polynomial(degree: int) -> list[float]:
             table[i] = Fraction(int((table[i] - table[i - 1]) / (nodes[i] - nodes[i - level]) * _ONE), _ONE)
     polynomial = [Fraction(0)] * (count + 1)
     for i in range(count - 1, -1, -1):
-        polynomial = [
-            (table[i] if power == 0 else polynomial[power - 1]) - nodes[i] * polynomial[power] for power in range(count)
-        ] + [Fraction(0)]
+        polynomial = [(table[i] if power == 0 else polynomial[power - 1]) - nodes[i] * polynomial[power] for power in range(count)] + [
+            Fraction(0)
+        ]
     return [float(c) for c in polynomial[:count]]
 
 

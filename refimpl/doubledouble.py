@@ -13,9 +13,9 @@ bounds assume that no operation overflows; an operation whose result lies below 
     add           3 u^2(1+4u)   accurate sum, any signs: Joldes, Muller, Popescu, ACM TOMS 44(2), 2017, algorithm 6 (AccurateDWPlusDW)
     add_positive  3 u^2         operands of one sign: ibid., algorithm 5 (SloppyDWPlusDW)
     add_float     2 u^2         ibid., algorithm 4 (DWPlusFP)
-    mul           7 u^2         here: see `mul`
+    mul           6 u^2(1+6u)   here: see `mul`
     mul_float     2 u^2         ibid., algorithm 9 (DWTimesFP3)
-    div           16 u^2        ibid., algorithm 17 (DWDivDW2): 15 u^2 + 56 u^3
+    div           15 u^2(1+4u)  ibid., algorithm 17 (DWDivDW2): 15 u^2 + 56 u^3
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from refimpl.jit import fma, inline
 U2 = 2.0**-106  # u^2, the unit of every error below
 TINY = 2.0**-1074  # what an operation may lose to underflow
 
-ADD, MUL, MUL_FLOAT, DIV = 4.0, 7.0, 2.0, 16.0  # errors in units of u^2, rounded up
+ADD, MUL, MUL_FLOAT, DIV = 3.0, 6.0, 2.0, 15.0  # the errors in units of u^2; the factors of 1 + O(u) are left to the radii's rounding up
 
 
 @inline
@@ -81,7 +81,7 @@ def mul(ah: float, al: float, bh: float, bl: float) -> Any:
 
     With P = |ah*bh|: p + e is ah*bh exactly, |e| <= u*P, |al| <= u|ah|, |bl| <= u|bh|. Dropping al*bl costs u^2*P. The inner
     fma rounds a number below (u + u)*P, the outer one a number below 3*u*P, up to 1 + 3u: 2u^2*P + 3u^2*P. Together 6u^2*P(1 + 3u), and the
-    product of the operands is at least P(1 - u)^2: below 7 u^2 relative.
+    product of the operands is at least P(1 - u)^2.
     """
     p, e = mul_loose(ah, al, bh, bl)
     return fast_two_sum(p, e)

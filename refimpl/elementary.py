@@ -1,9 +1,9 @@
 """exp, log and log1p in double-double, with error constants proven here. u = 2^-53; errors are relative, in units of u^2.
 
     function   error   arguments
-    exp        20      |x| <= 5000, result as (h + l) * 2^n
+    exp        18      |x| <= 5000, result as (h + l) * 2^n
     log        32      every positive double-double
-    log1p      40      every non-negative double-double
+    log1p      40      double-doubles from 0 to 2^40
 
 Underflow is left to the callers: below 2^-969 each function may further be off by 8 * 2^-1074.
 
@@ -18,7 +18,7 @@ exp. With k = round(x * 1024/ln 2), |k| < 2^23, and r = x - k*(ln 2/1024): |r| <
     and the fma that adds its product with r^2 to t by u: 2.25 u of r^2/24, and r^4/24 < 2^-50.6: 2.25 * 5.3 u^2 = 12 u^2. The
     remaining roundings are multiplied by r^2 or more, or are of numbers below 2^-63: 0.1 u^2; the sum with r 1 u^2.
     Table. 2^(j/1024) is off by 1 u^2; the product with it 0.1 u^2; the last sums round two numbers below 2u: 3 u^2.
-    Sum: 0.4 + 12 + 1.1 + 1.1 + 3 = 17.6 u^2, given as 20.
+    Sum: 0.4 + 12 + 1.1 + 1.1 + 3 = 17.6 u^2, given as 18.
     (Table-driven reduction: Tang, ACM TOMS 15(2), 1989.)
 
 log. x = 2^k m with m in [sqrt(1/2), sqrt(2)], c = round(128/m)/128, r = m*c - 1: |r| < 2^-7.4, exact in the leading part
@@ -29,9 +29,10 @@ log. x = 2^k m with m in [sqrt(1/2), sqrt(2)], c = round(128/m)/128, r = m*c - 1
     26 u^2. k != 0: |ln x| >= 0.346 and |k ln 2| <= 2 |ln x|: 3*2 for k ln 2, for ln m
     (|ln c| + 12 |log1p(r)| + 4 |ln m|)/|ln x| <= 5.2, the sum 4: 16 u^2. Given as 32.
 
-log1p. For y <= 0.42, m = 1 + y is never rounded: r = (c - 1) + y*c, where the product is exact in its leading part; what is rounded is
-    below 5 u^2 y <= 6 u^2 log1p(y). Then as for log with k = 0: 32 u^2. For y > 0.42 the sum 1 + y is off by 2 u^2, which
-    the logarithm, at least 0.35, turns into 6 u^2; then log: 38 u^2. Given as 40.
+log1p. With k and c as for log, of RN(1 + y), and b = c 2^-k, which is exact: r = (b - 1) + y*b, so that 1 + y is never rounded. b - 1 is a
+    multiple of 2^-47 below 2 for y <= 2^40, hence exact, as is the product in its leading part; what is rounded is below 5 u^2 y*b. For
+    k = 0 that is 5 u^2 y*b <= 6 u^2 log1p(y), and the rest as for log: 32 u^2. For k != 0, y*b <= 1.42 and log1p(y) >= 0.346 make it
+    21 u^2; k ln 2 3*2, ln c 1, the series 11 |log1p(r)| 0.2, the sums 6: 35 u^2. Given as 40.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ from refimpl.constants import (
 from refimpl.doubledouble import add, add_float, fast_two_sum, mul, mul_float, mul_loose, two_prod, two_sum
 from refimpl.jit import bits_from_float, float_from_bits, fma, inline
 
-EXP, LOG, LOG1P = 20.0, 32.0, 40.0  # proven errors, in units of u^2
+EXP, LOG, LOG1P = 18.0, 32.0, 40.0  # proven errors, in units of u^2
 
 _SHIFT = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer
 _STEP_BITS = EXP_STEPS.bit_length() - 1
@@ -164,14 +165,17 @@ def log(xh: float, xl: float) -> Any:
 
 @inline
 def log1p(yh: float, yl: float) -> Any:
-    """ln(1 + yh + yl) for a non-negative finite double-double."""
-    if yh > 0.42:
-        h, l = add_float(yh, yl, 1.0)
-        return log(h, l)
-    j = np.int64(LOG_UNIT / (1.0 + yh) + 0.5)
-    c = j / LOG_UNIT
-    p, e = two_prod(yh, c)
-    rh, rl = two_sum(c - 1.0, p)
-    rh, rl = two_sum(rh, rl + (e + yl * c))
+    """ln(1 + yh + yl) for a double-double from 0 to 2^40; without a branch, so that loops over it are vectorised."""
+    bits = bits_from_float(1.0 + yh)
+    mantissa = float_from_bits((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000)
+    upper = np.int64(mantissa > _SQRT2)
+    k = (bits >> 52) - 1023 + upper
+    j = np.int64(LOG_UNIT / (mantissa * (0.5 if upper else 1.0)) + 0.5)
+    b = (j / LOG_UNIT) * power_of_two(-k)
+    p, e = two_prod(yh, b)
+    rh, rl = two_sum(b - 1.0, p)
+    rh, rl = two_sum(rh, rl + (e + yl * b))
     h, l = _log1p_series(rh, rl)
-    return add(MINUS_LOG_HI[j - LOG_LOW], MINUS_LOG_LO[j - LOG_LOW], h, l)
+    h, l = add(MINUS_LOG_HI[j - LOG_LOW], MINUS_LOG_LO[j - LOG_LOW], h, l)
+    kh, kl = mul_float(LN2_HI, LN2_LO, np.float64(k))
+    return add(kh, kl, h, l)

@@ -21,6 +21,7 @@ from refimpl.ball import Ball
 from refimpl.bounds import MARGIN, Float, LogSoftmax, mean_bound, sum_bound
 from refimpl.enclosure import Enclosure, Exact
 from refimpl.operation import Arithmetic
+from refimpl.reduce import Parts
 from refimpl.smoothing import Target, gradient_parts, loss_parts, smoothed_masses
 
 
@@ -74,12 +75,13 @@ class Setting:
         return list(zip(rows.tolist(), labels.tolist(), strict=True))
 
 
-def _target(s: Setting) -> Target:
-    masses = np.zeros(4)
-    smoothed_masses(s.smoothing, float(s.classes), s.only_others, masses)
+def target_of(s: Setting) -> Target:
+    """What the kernels compare each row with."""
+    masses = np.zeros(7)
+    smoothed_masses(s.smoothing, float(s.classes), s.only_others, s.entropy, masses)
     if s.given is not None:  # keep = 1 - s instead of the mass on a target class
-        shared = np.zeros(4)
-        smoothed_masses(s.smoothing, float(s.classes), True, shared)
+        shared = np.zeros(7)
+        smoothed_masses(s.smoothing, float(s.classes), True, s.entropy, shared)
         masses[:2] = shared[:2]
     rows = s.kept.size
     return Target(
@@ -95,19 +97,23 @@ def _target(s: Setting) -> Target:
 def forward(s: Setting, exact: Exact) -> Enclosure:
     """The loss by the kernel."""
     scale = reduce.scale_of(s.logits)
-    parts = loss_parts(s.rows(), _target(s), scale)
+    parts = loss_parts(s.rows(), target_of(s), scale)
     if not s.reduced:
         return reduce.finish(parts.reshape(s.shape), scale, exact)
     return reduce.finish(reduce.divided(reduce.total(parts), s.denominator, s.over_nothing), scale, exact)
 
 
+def factor_of(s: Setting, cotangent: Float) -> Parts:
+    """What each row's gradient is multiplied with: its cotangent, or the one of the total over the denominator."""
+    if not s.reduced:
+        return reduce.exact_parts(cotangent.reshape(-1))
+    return reduce.factor(float(cotangent), s.denominator).broadcast(s.kept.shape)
+
+
 def vjp(s: Setting, cotangent: Float, exact: Exact) -> Enclosure:
     """The gradient with respect to the logits by the kernel."""
-    if not s.reduced:
-        factor = reduce.exact_parts(cotangent.reshape(-1))
-    else:
-        factor = reduce.factor(float(cotangent), s.denominator).broadcast(s.kept.shape)
-    rows = gradient_parts(s.rows(), _target(s), factor, reduce.scale_of(s.logits))
+    factor = factor_of(s, cotangent)
+    rows = gradient_parts(s.rows(), target_of(s), factor, reduce.scale_of(s.logits))
     moved = [n for axis, n in enumerate(s.logits.shape) if axis != s.axis]
     return reduce.finish(rows.reshape((*moved, s.classes)).moveaxis(-1, s.axis), exact=exact)
 

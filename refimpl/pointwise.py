@@ -26,7 +26,7 @@ Error, absolute, in units of u^2; |.| are magnitudes of what stands before it.
     p*L            2 |.| (mul_float; p is a float64)
     exp(p) * d     EXP + MUL
     p/q            DIV
-    row sum        ADD |.| for each of the `depth` additions that a term passes through
+    row sum        ADD |.| for each of the additions that a term passes through (`reduce.additions`)
     slope * f      MUL and f's own relative error; 0 where both are float64
 Scaling by 2^n rounds only where the result is below 2^-900 here: 3 TINY are added there, for h, l and the radius.
 """
@@ -36,19 +36,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from refimpl import sums
 from refimpl.bounds import Float
 from refimpl.constants import LN2_HI, LN2_LO
 from refimpl.doubledouble import ADD, DIV, MUL, MUL_FLOAT, TINY, U2, add, add_float, div, mul, mul_float, two_prod, two_sum
 from refimpl.elementary import EXP, LOG, exp_split, ldexp, log, log1p, power_of_two
 from refimpl.jit import bits_from_float, frozen, inline, kernel, over_rows
-from refimpl.reduce import UP, Parts
+from refimpl.reduce import BLOCK, UP, Parts, additions
 from refimpl.rows import HUGE
 
 INF, NAN = math.inf, math.nan
 ENTROPY, CROSS, RELATIVE, RATIO, MASS, POINTWISE, POINTWISE_LOG, MASS_LOG = range(8)  # the first four take a probability q
 LOG_RATIO = 72.0
 
-_BLOCK = 1024
 _OVERFLOW = 1024  # beyond this exponent a number is beyond float64
 _UNDERFLOW = -1900  # exponents from here down are below it, whatever the mantissa's error
 _FAR = 4000.0  # exp(+-_FAR) is beyond, whatever float64 it is multiplied with
@@ -251,24 +251,29 @@ def term_rows(
 ) -> None:
     """2^shift times the sum of the terms of rows start to stop; `relative` is the error of the additions."""
     classes = p.shape[1]
+    levels = sums.stack()
     for i in range(start, stop):
         h, l, r, magnitude = 0.0, 0.0, 0.0, 0.0
         positive, negative, nan, beyond = False, False, False, 0.0
-        for block in range(0, classes, _BLOCK):
-            bh, bl = 0.0, 0.0
-            for v in range(block, min(block + _BLOCK, classes)):
+        for block in range(0, classes, BLOCK):
+            if block > 0:
+                sums.push(levels, block // BLOCK, h, l)
+            h, l, br, bm = 0.0, 0.0, 0.0, 0.0
+            for v in range(block, min(block + BLOCK, classes)):
                 code, th, tl, tr, n = _term(form, p[i, v], q[i, v])
                 if code == 0:
                     code, th, tl, tr = place(th, tl, tr, n + shift)
                 if code == 0:
-                    bh, bl = add(bh, bl, th, tl)
-                    r += tr
-                    magnitude += abs(th)
+                    h, l = add(h, l, th, tl)
+                    br += tr
+                    bm += abs(th)
                 elif code == 4:
                     beyond = th
                 else:
                     positive, negative, nan = positive or code == 1, negative or code == 2, nan or code == 3
-            h, l = add(h, l, bh, bl)
+            r += br
+            magnitude += bm
+        h, l = sums.total(levels, (classes - 1) // BLOCK, h, l)
         hi[i], lo[i], radius[i], kind[i] = h, l, (r + relative * U2 * magnitude) * UP, 0
         if nan or (positive and negative):
             hi[i], kind[i] = NAN, 3
@@ -328,8 +333,7 @@ def term_parts(form: int, p: Float, q: Float, shift: int) -> Parts:
     """2^shift times the sum of the terms of each row of p and q (rows, V)."""
     rows, classes = p.shape
     parts = Parts.empty(rows)
-    additions = 0 if classes == 1 else min(classes, _BLOCK) + math.ceil(classes / _BLOCK)
-    over_rows(term_rows, rows, p.size, form, shift, frozen(p), frozen(q), ADD * additions, *parts.arrays())
+    over_rows(term_rows, rows, p.size, form, shift, frozen(p), frozen(q), ADD * additions(classes), *parts.arrays())
     return parts
 
 

@@ -3,27 +3,30 @@
 Row kernels write, for each row or element, a kind and scale * (hi + lo +/- radius). A finite element whose hi or lo is not
 finite (an intermediate product beyond float64) was not determined: its radius becomes +inf, and the exact form decides.
 
-Errors. A sum of n rows passes each term through at most depth(n) additions of 4 u^2; a division adds 16 u^2. The radii
+Errors. A sum of n rows passes each term through at most `additions(n)` additions of ADD u^2; a division adds DIV u^2. The radii
 themselves are computed in float64 with a few roundings each; `UP` covers those and all second-order terms in u.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refimpl.doubledouble import DIV, TINY, U2, add, div
+from refimpl import sums
+from refimpl.doubledouble import ADD, DIV, TINY, U2, add, div
 from refimpl.enclosure import Enclosure, Exact, Float, Kind, enclosure
-from refimpl.jit import frozen, kernel
+from refimpl.jit import frozen, kernel, over_rows
 from refimpl.operation import InvalidInput
 from refimpl.rows import HUGE, SCALE_DOWN
 
-UP = 1.0 + 2.0**-30  # rounds a radius up, one that was summed over 2^22 rows included
-_BLOCK = 1024
+UP = 1.0 + 2.0**-30  # rounds a radius up, one that was summed over 2^26 rows included
+BLOCK = 16  # numbers that are added one after the other; the blocks are added pairwise
+_AT_ONCE = 1 << 19  # elements that are widened at a time
 _BEYOND = 2.0**1023 - 2.0**969  # half of where float64 rounds to infinity
 
 
@@ -66,17 +69,28 @@ def scale_of(values: NDArray[Any]) -> float:
     return SCALE_DOWN if largest >= HUGE else 1.0
 
 
-def wide(values: NDArray[Any]) -> NDArray[Any]:
-    """Floating-point values in a dtype that the kernels are compiled for: float32 for the half formats; exact."""
-    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
-
-
 def class_rows(name: str, values: NDArray[Any], axis: int) -> NDArray[Any]:
     """An array with its class axis last, as frozen rows (rows, V); raises `InvalidInput` where there is no class."""
-    moved = np.moveaxis(wide(values), axis, -1)
+    moved = np.moveaxis(values, axis, -1)
     if moved.shape[-1] == 0:
         raise InvalidInput(f"{name} has shape {values.shape}; pass at least one class")
     return frozen(moved.reshape(math.prod(moved.shape[:-1]), moved.shape[-1]))
+
+
+def over_wide_rows(compiled: Any, x: NDArray[Any], by_row: Sequence[NDArray[Any]], shared: Sequence[Any]) -> None:
+    """Call `compiled(start, stop, x, *by_row, *shared)` over all rows of x (rows, V), shared out to threads.
+
+    The kernels take float32 and float64 rows, so those of a half format are widened, which is exact, a few at a time, together with the
+    parts of the arrays `by_row` that belong to them (an empty one belongs to no row).
+    """
+    rows, classes = x.shape
+    if x.dtype in (np.float32, np.float64):
+        over_rows(compiled, rows, x.size, x, *by_row, *shared)
+        return
+    step = max(1, _AT_ONCE // classes)
+    for first in range(0, rows, step):
+        part = frozen(x[first : first + step].astype(np.float32))
+        over_rows(compiled, len(part), part.size, part, *(array[first : first + step] for array in by_row), *shared)
 
 
 def finish(parts: Parts, scale: float = 1.0, exact: Exact | None = None) -> Enclosure:
@@ -93,26 +107,36 @@ def finish(parts: Parts, scale: float = 1.0, exact: Exact | None = None) -> Encl
     return enclosure(hi, lo, np.where(unknown, np.inf, radius), kind, exact)
 
 
+def additions(terms: int) -> float:
+    """The additions that round on the way of a term into a sum of blocks, at most."""
+    return min(terms, BLOCK) - 1 + sums.depth(math.ceil(terms / BLOCK))
+
+
 @kernel
 def _total(kind: Any, hi: Any, lo: Any, radius: Any, result: Any) -> int:
     """Writes the sum of the elements to `result` (hi, lo, sum of radii, sum of magnitudes); returns its kind."""
+    levels = sums.stack()
     h, l, r, magnitude = 0.0, 0.0, 0.0, 0.0
     positive, negative, nan = False, False, False
-    for block in range(0, hi.size, _BLOCK):
-        bh, bl = 0.0, 0.0
-        for i in range(block, min(block + _BLOCK, hi.size)):
+    for block in range(0, hi.size, BLOCK):
+        if block > 0:
+            sums.push(levels, block // BLOCK, h, l)
+        h, l, br, bm = 0.0, 0.0, 0.0, 0.0
+        for i in range(block, min(block + BLOCK, hi.size)):
             if kind[i] == 0:
-                bh, bl = add(bh, bl, hi[i], lo[i])
-                r += radius[i]
-                magnitude += abs(hi[i])
+                h, l = add(h, l, hi[i], lo[i])
+                br += radius[i]
+                bm += abs(hi[i])
             elif kind[i] == 1:
                 positive = True
             elif kind[i] == 2:
                 negative = True
             else:
                 nan = True
-        h, l = add(h, l, bh, bl)
-    result[0], result[1], result[2], result[3] = h, l, r, magnitude
+        r += br
+        magnitude += bm
+    result[0], result[1] = sums.total(levels, (hi.size - 1) // BLOCK, h, l)
+    result[2], result[3] = r, magnitude
     if nan or (positive and negative):
         return 3
     return 1 if positive else 2 if negative else 0
@@ -128,10 +152,9 @@ def total(parts: Parts) -> Parts:
     result = np.zeros(4)
     code = _total(*(frozen(array.reshape(-1)) for array in parts.arrays()), result)
     hi, lo, radii, magnitude = result.tolist()
-    steps = min(_BLOCK, parts.hi.size) + math.ceil(parts.hi.size / _BLOCK)
     if code != Kind.FINITE:
         hi, lo, radii, magnitude = {1: np.inf, 2: -np.inf, 3: np.nan}[code], 0.0, 0.0, 0.0
-    radius = 0.0 if parts.hi.size <= 1 and radii == 0.0 else (radii + 4.0 * steps * U2 * magnitude) * UP
+    radius = 0.0 if parts.hi.size <= 1 and radii == 0.0 else (radii + ADD * additions(parts.hi.size) * U2 * magnitude) * UP
     return _scalar(code, hi, lo, radius)
 
 

@@ -4,13 +4,16 @@ For a row x of V logits, top = x_m with m the first index of the maximum, gap_v 
 and rest = sum of exp(-gap_v) over v != m, so that the log-sum-exp is top + log1p(rest) and nothing cancels.
 
 Sums run in LANES independent lanes (class v in lane v mod LANES). After every BLOCK classes the lanes are added up as a binary
-tree and their sum goes to a middle sum, which goes to the total after every SPAN classes. Compilers may vectorise over
-the lanes without changing a bit (an unsigned index tells them that the row is contiguous). A term passes through at most
+tree, and the blocks pairwise (`refimpl.sums`). Compilers may vectorise over the lanes without changing a bit (an unsigned index tells them
+that the row is contiguous). A term passes through at most
 
-    depth(V) = BLOCK/LANES + log2 LANES + min(ceil(V/BLOCK), SPAN/BLOCK) + ceil(V/SPAN) + 1
+    depth(V) = BLOCK/LANES - 1 + log2 LANES + ceil(log2 ceil(V/BLOCK))
 
-additions, each with a relative error of 3 u^2, and all terms are non-negative: a sum of terms with relative error e has a
-relative error of (3 depth(V) + e) u^2, up to second order, which the radii's rounding up covers.
+additions that round (the first to a lane does not), each with a relative error of ADD u^2: a sum of terms with relative error e is off
+by (ADD depth(V) + e) u^2 times the sum of their magnitudes, up to second order, which the radii's rounding up covers.
+
+Rows of up to LANES classes are a single addition deep in their lanes, so that rows can be worked on side by side, with the same bits
+(`short_sums`): what is added besides are zeros.
 
 Range. Exponentials carry a factor of 2^960 (REST_SCALE), so that terms down to exp(-1340) count; what is smaller is dropped,
 which the callers cover by adding TINY. Gaps are formed from logits multiplied by `scale` (1, or 2^-64 for a call with huge
@@ -27,13 +30,15 @@ from typing import Any
 
 import numpy as np
 
-from refimpl.doubledouble import add_positive, two_sum
+from refimpl import sums
+from refimpl.doubledouble import add, add_positive, two_sum
 from refimpl.elementary import exp_split
 from refimpl.jit import bits_of, float_from_bits, inline, routine
+from refimpl.sums import push, total
 
 LANES = 32
 BLOCK = 256
-SPAN = 64 * BLOCK
+SIDE = 16  # short rows that are worked on side by side
 REST_SCALE, REST_UNSCALE = 2.0**960, 2.0**-960
 HUGE = 2.0**960  # logits from here on are scaled
 SCALE_DOWN = 2.0**-64
@@ -44,14 +49,13 @@ _FARTHEST = 1340.0  # exp(-_FARTHEST) < 2^-1933
 
 def depth(classes: int) -> float:
     """The number of additions that a term of a sum over the classes passes through, at most."""
-    middle = min(math.ceil(classes / BLOCK), SPAN // BLOCK)
-    return float(math.ceil(min(classes, BLOCK) / LANES) + math.log2(LANES) + middle + math.ceil(classes / SPAN) + 1)
+    return math.ceil(min(classes, BLOCK) / LANES) - 1 + math.log2(LANES) + sums.depth(math.ceil(classes / BLOCK))
 
 
 @inline
 def scratch() -> Any:
-    """Lanes for two sums (hi and lo of each), with their middle sums and totals in the last two columns."""
-    return np.zeros((4, LANES + 2))
+    """Lanes for three sums (hi and lo of each) and, in further columns, their stacks of blocks."""
+    return np.zeros((6, LANES + sums.LEVELS))
 
 
 @routine
@@ -105,56 +109,57 @@ def exp_minus(h: float, l: float) -> Any:
 
 
 @inline
-def clear(lane: Any) -> None:
-    """Set both sums to zero."""
-    for part in range(4):
-        for i in range(LANES + 2):
-            lane[part, i] = 0.0
-
-
-@inline
 def accumulate(lane: Any, part: int, i: int, h: float, l: float) -> None:
-    """Add a non-negative double-double to lane i of the sum `part` (0 or 2)."""
+    """Add a non-negative double-double to lane i of the sum `part` (0, 2 or 4) of such."""
     lane[part, i], lane[part + 1, i] = add_positive(lane[part, i], lane[part + 1, i], h, l)
 
 
 @inline
-def _move(lane: Any, part: int, source: int, destination: int) -> None:
-    """Add a column to another and clear it."""
-    accumulate(lane, part, destination, lane[part, source], lane[part + 1, source])
-    lane[part, source] = 0.0
-    lane[part + 1, source] = 0.0
+def add_class(lane: Any, part: int, v: int, h: float, l: float) -> None:
+    """Add the term of class v, of any sign; all classes are to be added in turn, those that contribute nothing as 0."""
+    i = v % LANES
+    lane[part, i], lane[part + 1, i] = add(lane[part, i], lane[part + 1, i], h, l)
+    if v % BLOCK == BLOCK - 1:
+        end_block(lane, part, v + 1)
+
+
+@routine
+def _tree(lane: Any, part: int) -> Any:
+    """The sum of the lanes, which are cleared."""
+    width = LANES // 2
+    while width > 0:
+        for i in range(width):
+            h, l = add(lane[part, i], lane[part + 1, i], lane[part, i + width], lane[part + 1, i + width])
+            lane[part, i], lane[part + 1, i] = h, l
+            lane[part, i + width], lane[part + 1, i + width] = 0.0, 0.0
+        width //= 2
+    h, l = lane[part, 0], lane[part + 1, 0]
+    lane[part, 0], lane[part + 1, 0] = 0.0, 0.0
+    return h, l
 
 
 @routine
 def end_block(lane: Any, part: int, classes: int) -> None:
-    """After a multiple of BLOCK classes: add the lanes to the middle sum, and after a multiple of SPAN that to the total."""
-    width = LANES // 2
-    while width > 0:
-        for i in range(width):
-            _move(lane, part, i + width, i)
-        width //= 2
-    _move(lane, part, 0, LANES)
-    if classes % SPAN == 0:
-        _move(lane, part, LANES, LANES + 1)
-
-
-@inline
-def collect(lane: Any, part: int) -> Any:
-    """The sum of all that was accumulated."""
-    end_block(lane, part, SPAN)
-    return lane[part, LANES + 1], lane[part + 1, LANES + 1]
+    """After a multiple of BLOCK classes: add the lanes up."""
+    h, l = _tree(lane, part)
+    push(lane[part : part + 2, LANES:], classes // BLOCK, h, l)
 
 
 @routine
-def sums(row: Any, m: int, skip: int, top: float, scale: float, lane: Any) -> Any:
+def collect(lane: Any, part: int, classes: int) -> Any:
+    """The sum of all that was accumulated for `classes` classes; leaves the scratch empty."""
+    h, l = _tree(lane, part)
+    return total(lane[part : part + 2, LANES:], classes // BLOCK, h, l)
+
+
+@routine
+def long_sums(row: Any, m: int, skip: int, top: float, scale: float, lane: Any) -> Any:
     """(rest * REST_SCALE, scale * sum of the gaps over v != skip), two double-doubles.
 
     The relative error is (EXP + 3 depth) u^2 and 3 depth u^2. The sum of the gaps is +inf where a masked class takes part.
     """
     size = row.size
     unscale = 1.0 / scale
-    clear(lane)
     full = size - size % LANES
     for block in range(0, full, BLOCK):
         end = min(block + BLOCK, full)
@@ -176,8 +181,58 @@ def sums(row: Any, m: int, skip: int, top: float, scale: float, lane: Any) -> An
             accumulate(lane, 0, v - full, ph, pl)
         if v != skip:
             accumulate(lane, 2, v - full, h, l)
-    eh, el = collect(lane, 0)
-    gh, gl = collect(lane, 2)
+    eh, el = collect(lane, 0, size)
+    gh, gl = collect(lane, 2, size)
     if not gh < np.inf:  # an infinite gap has left a nan in the error terms
         gh, gl = np.inf, 0.0
     return eh, el, gh, gl
+
+
+@inline
+def short_scratch() -> Any:
+    """Room for `short_sums`: the terms of two sums (hi and lo of each), class by class, for rows side by side."""
+    return np.zeros((4, LANES, SIDE))
+
+
+@routine
+def short_sums(x: Any, first: int, count: int, skip: Any, scale: float, terms: Any, m: Any, top: Any, facts: Any) -> None:
+    """`scan` and `long_sums` of the `count` rows from `first` on, at most SIDE of at most LANES classes.
+
+    `skip` holds a class for each row; m and top go to the arrays of that name, the sums to the columns of `facts` (4, SIDE): the bits that
+    `long_sums` gives for that m, and zeros for a row without a softmax.
+    """
+    classes = x.shape[1]
+    unscale = 1.0 / scale
+    for i in range(SIDE):
+        m[i], top[i] = -1, -np.inf
+        for v in range(classes):
+            terms[0, v, i] = np.float64(x[first + i, v]) if i < count else 0.0
+    for v in range(classes):
+        for i in range(SIDE):
+            larger = terms[0, v, i] > top[i]
+            top[i] = terms[0, v, i] if larger else top[i]
+            m[i] = v if larger else m[i]
+    for v in range(classes):
+        for i in range(SIDE):
+            m[i] = m[i] if terms[0, v, i] < np.inf else -1
+    for v in range(classes):
+        for i in range(SIDE):
+            h, l = gap(terms[0, v, i], top[i], scale)
+            ph, pl = exp_minus(h * unscale, l * unscale)
+            other = v != m[i]
+            terms[0, v, i], terms[1, v, i] = (ph if other else 0.0), (pl if other else 0.0)
+            other = v != skip[i]
+            terms[2, v, i], terms[3, v, i] = (h if other else 0.0), (l if other else 0.0)
+    width = LANES // 2
+    while width > 0:
+        for v in range(min(width, classes - width)):
+            for part in range(0, 4, 2):
+                for i in range(SIDE):
+                    h, l = add(terms[part, v, i], terms[part + 1, v, i], terms[part, v + width, i], terms[part + 1, v + width, i])
+                    terms[part, v, i], terms[part + 1, v, i] = h, l
+        width //= 2
+    for i in range(SIDE):
+        for part in range(4):
+            facts[part, i] = terms[part, 0, i] if m[i] >= 0 else 0.0
+        if not facts[2, i] < np.inf:  # an infinite gap has left a nan in the error terms
+            facts[2, i], facts[3, i] = np.inf, 0.0

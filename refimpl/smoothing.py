@@ -9,24 +9,24 @@ The target's mass is t_y = on and t_v = off for v != y, or t_v = keep * s_v + of
 Algorithm. With top, gap, rest as in `rows`:
 
     loss = C * log1p(rest) + sum_v c_v gap_v         terms >= 0: nothing cancels until the target's entropy is subtracted
-    dlogits_v = e_v * C/(1 + rest) - c_v                          for v != m, e_v = exp(-gap_v)
-    dlogits_m = (sum of c_v over v != m) - C * rest/(1 + rest)    so p_m - 1 is never formed
+    dlogits_v = e_v * C/(1 + rest) - c_v                          for v != m, with e_v = exp(-gap_v)
+    dlogits_m = (sum of c_v over v != m) - C * rest/(1 + rest)    for rest < 1, so that p_m - 1 is never formed; else as the others
 
 A class with c_v = 0 contributes nothing, whatever its gap.
 
-Error, in units of u^2, relative to the sum of the magnitudes of the terms. D = depth(V).
-    masses      on, off, keep                       20   (a quotient, 16, and a sum, 4)
-    c_v         w_v t_v                             24   (+ 2 for the weight, + 2 for keep * s_v)
-    C           sum of c_v                          3 D + 24
-    rest        `rows.sums`                         3 D + EXP
-    log1p(rest) rest's error is damped              3 D + EXP + LOG1P
-    C * log1p   a product, 7                        6 D + EXP + LOG1P + 31
-    c_v gap_v   a product, 7, and sums              3 D + 31
-    c_v ln t_v  relative to c_v |ln t_v| + c_v      3 D + LOG + 20 + 31: an error e of t_v moves ln t_v by e
-    loss        the largest of these, two sums 8    LOSS(V) = 6 D + EXP + LOG1P + 39, as D >= 9
-    gradient    e_v C/(1 + rest): C 3 D + 24, 1 + rest 3 D + EXP + 4, DIV, e_v EXP, a product 7, the difference 4, the product with a
-                factor, beside that factor's own error, 7: GRADIENT(V) = 6 D + 2 EXP + DIV + 46. For v = m, rest takes e_v's place, and
-                its 3 D + EXP enters rest/(1 + rest) once, damped, instead of 1 + rest's
+Error, in units of u^2, relative to the sum of the magnitudes of the terms. D = depth(V), ADD = 3.
+    masses      on, off, keep                       18   (a quotient, DIV, and a sum, ADD); so is keep * s_v + off
+    c_v         w_v t_v                             20   (+ 2 for the weight)
+    C           sum of c_v                          ADD (D + 1) + 20
+    rest        `rows.long_sums`                    ADD D + EXP
+    log1p(rest) rest's error is damped              ADD D + EXP + LOG1P
+    C * log1p   a product, MUL                      ADD (2 D + 1) + EXP + LOG1P + MUL + 20
+    c_v gap_v   a product, MUL, and sums            ADD D + MUL + 20
+    c_v ln t_v  relative to c_v |ln t_v| + c_v      ADD D + LOG + MUL + 38: an error e of t_v moves ln t_v by e
+    loss        the largest of these, two sums      LOSS(V) = ADD (2 D + 3) + EXP + LOG1P + MUL + 20
+    gradient    e_v C/(1 + rest): C, 1 + rest ADD D + EXP + 2, DIV, e_v EXP, a product MUL, the difference ADD, the product with a factor,
+                beside that factor's own error, MUL: GRADIENT(V) = ADD (2 D + 2) + 2 EXP + DIV + 2 MUL + 22. For v = m, rest takes e_v's
+                place, and its ADD D + EXP enters rest/(1 + rest) once, damped, instead of 1 + rest's.
 
 Underflow. A mass or a coefficient below SMALL = 2^-900 may be off by multiples of 2^-1074 instead, and is at least 2^-1074 where it
 isn't 0, so that it meets an infinite gap as it should. Off is within 3 * 2^-1074, keep * s_v + off within 5, c_v within
@@ -42,11 +42,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refimpl.doubledouble import DIV, TINY, U2, add, add_positive, div, mul, mul_float, two_sum
+from refimpl.doubledouble import ADD, DIV, MUL, TINY, U2, add, add_float, add_positive, div, mul, mul_float, two_sum
 from refimpl.elementary import EXP, LOG1P, log, log1p
-from refimpl.jit import frozen, inline, kernel, over_rows
-from refimpl.reduce import UP, Parts
-from refimpl.rows import BLOCK, LANES, REST_UNSCALE, accumulate, clear, collect, depth, end_block, exp_minus, gap, scan, scratch, sums
+from refimpl.jit import frozen, inline, kernel, routine
+from refimpl.reduce import UP, Parts, over_wide_rows
+from refimpl.rows import (
+    LANES,
+    REST_UNSCALE,
+    SIDE,
+    add_class,
+    collect,
+    depth,
+    exp_minus,
+    gap,
+    long_sums,
+    scan,
+    scratch,
+    short_scratch,
+    short_sums,
+)
 
 SMALL = 2.0**-900  # below this, a product may have lost bits to underflow
 
@@ -56,7 +70,7 @@ class Target:
     """What every row is compared with.
 
     `index` (rows,) holds the class of each row and `given` is empty, or `given` (rows, V) holds distributions. `weight` (V,) may be
-    empty. `masses` are the double-doubles on (or keep), off, as (on_hi, on_lo, off_hi, off_lo). `kept` is 0 for ignored rows.
+    empty. `masses` are what `smoothed_masses` gives (keep in on's place for a distribution). `kept` is 0 for ignored rows.
     `entropy` says whether sum_v c_v ln t_v is added.
     """
 
@@ -67,15 +81,21 @@ class Target:
     kept: NDArray[np.uint8]
     entropy: bool
 
-    def arrays(self) -> tuple[NDArray[Any], ...]:
-        return tuple(frozen(array) for array in (self.index, self.given, self.weight, self.masses, self.kept))
+    def by_row(self) -> tuple[NDArray[Any], ...]:
+        return tuple(frozen(array) for array in (self.index, self.given, self.kept))
+
+    def shared(self) -> tuple[NDArray[Any], ...]:
+        return frozen(self.weight), frozen(self.masses)
 
 
 @kernel
-def smoothed_masses(smoothing: float, classes: float, only_others: bool, result: Any) -> None:
-    """on, off of a smoothed class index: off = s/V, on = 1 - s + s/V; or, over the other classes alone, s/(V-1) and 1 - s."""
+def smoothed_masses(smoothing: float, classes: float, only_others: bool, entropy: bool, result: Any) -> None:
+    """on, off and E of a smoothed class index, as (on_hi, on_lo, off_hi, off_lo, E_hi, E_lo, magnitude of E's terms).
+
+    off = s/V, on = 1 - s + s/V; or, over the other classes alone, s/(V-1) and 1 - s. E = on ln on + (V - 1) off ln off, or 0.
+    """
     oh, ol = two_sum(1.0, -smoothing)
-    result[2], result[3] = 0.0, 0.0
+    result[:] = 0.0
     shared = classes - 1.0 if only_others else classes
     if smoothing > 0.0 and shared > 0.0:
         result[2], result[3] = div(smoothing, 0.0, shared, 0.0)
@@ -83,6 +103,15 @@ def smoothed_masses(smoothing: float, classes: float, only_others: bool, result:
         if not only_others:
             oh, ol = add(oh, ol, result[2], result[3])
     result[0], result[1] = oh, ol
+    for part in range(2 if entropy else 0):
+        count = 1.0 if part == 0 else classes - 1.0
+        h, l = result[2 * part], result[2 * part + 1]
+        if h > 0.0 and (h != 1.0 or l != 0.0) and count > 0.0:
+            th, tl = log(h, l)
+            th, tl = mul(th, tl, h, l)
+            th, tl = mul_float(th, tl, count)
+            result[4], result[5] = add(result[4], result[5], th, tl)
+            result[6] += abs(th) + h * count
 
 
 @inline
@@ -123,6 +152,66 @@ def _times(ch: float, cl: float, gh: float, gl: float) -> Any:
     return mul(ch, cl, gh, gl)
 
 
+@inline
+def _index_terms(classes: int, xy: float, top: float, scale: float, gh: float, gl: float, masses: Any) -> Any:
+    """(C, A, lossy, lossy_gaps) of a class index with logit `xy`, from the sum of the other classes' gaps; see `_terms`."""
+    ah, al = _times(masses[2], masses[3], gh, gl)
+    h, l = gap(xy, top, scale)
+    h, l = _times(masses[0], masses[1], h, l)
+    lossy, lossy_gaps = 0.0, 0.0
+    if 0.0 < masses[2] < SMALL and ah < np.inf and h < np.inf:
+        lossy, lossy_gaps = 2.0 * classes, 2.0 * gh
+    ah, al = (np.inf, 0.0) if ah == np.inf or h == np.inf else add_positive(ah, al, h, l)
+    ch, cl = (1.0, 0.0) if classes > 1 else (masses[0], masses[1])
+    return ch, cl, ah, al, lossy, lossy_gaps
+
+
+@routine
+def _terms(x: Any, i: int, top: float, scale: float, index: Any, given: Any, weight: Any, masses: Any, entropy: bool, lane: Any) -> Any:
+    """(C, A, E, magnitude, lossy, lossy_gaps) of a row with weights or a distribution.
+
+    C = sum of c_v, A = scale * sum of c_v gap_v (+inf where a masked class has mass), E = sum of c_v ln t_v with the `magnitude` of its
+    terms; `lossy` and `lossy_gaps` are the sums of 1 + w_v, and of (1 + w_v) gap_v, over the classes that underflow has touched.
+    """
+    row = x[i]
+    infinite, magnitude, lossy, lossy_gaps = False, 0.0, 0.0, 0.0
+    for v in range(row.size):
+        th, tl = _mass(v, i, index, given, masses)
+        ch, cl = _coefficient(v, th, tl, weight)
+        ah, al, eh, el = 0.0, 0.0, 0.0, 0.0
+        if ch > 0.0:
+            gh, gl = gap(np.float64(row[v]), top, scale)
+            if gh == np.inf:
+                infinite = True
+            else:
+                touched = _lossy(v, th, ch, weight)
+                lossy += touched
+                lossy_gaps += touched * gh
+                ah, al = mul(ch, cl, gh, gl)
+            if entropy and (th != 1.0 or tl != 0.0):
+                eh, el = log(th, tl)
+                eh, el = mul(eh, el, ch, cl)
+                magnitude += abs(eh) + ch
+        add_class(lane, 0, v, ch, cl)
+        add_class(lane, 2, v, ah, al)
+        add_class(lane, 4, v, eh, el)
+    ch, cl = collect(lane, 0, row.size)
+    ah, al = collect(lane, 2, row.size)
+    eh, el = collect(lane, 4, row.size)
+    return ch, cl, np.inf if infinite else ah, al, eh, el, magnitude, lossy, lossy_gaps
+
+
+@routine
+def _row_sums(x: Any, i: int, skip: int, scale: float, lane: Any) -> Any:
+    """m, top and `long_sums` of a row."""
+    row = x[i]
+    m, top = scan(row)
+    if m < 0:
+        return m, top, 0.0, 0.0, 0.0, 0.0
+    eh, el, gh, gl = long_sums(row, m, skip, top, scale, lane)
+    return m, top, eh, el, gh, gl
+
+
 @kernel
 def loss_rows(
     start: int,
@@ -130,96 +219,100 @@ def loss_rows(
     x: Any,
     index: Any,
     given: Any,
-    weight: Any,
-    masses: Any,
     kept: Any,
-    entropy: bool,
-    scale: float,
-    relative: float,
     kind: Any,
     hi: Any,
     lo: Any,
     radius: Any,
+    weight: Any,
+    masses: Any,
+    entropy: bool,
+    scale: float,
+    relative: float,
 ) -> None:
     """The loss of rows start to stop, scaled by `scale`; an ignored row is 0, one without a softmax nan."""
-    lane = scratch()
+    lane, terms, facts = scratch(), short_scratch(), np.zeros((4, SIDE))
+    m, skip, top = np.empty(SIDE, np.int64), np.empty(SIDE, np.int64), np.empty(SIDE)
     classes = x.shape[1]
     plain = given.shape[0] == 0 and weight.size == 0
-    for i in range(start, stop):
-        hi[i], lo[i], radius[i], kind[i] = 0.0, 0.0, 0.0, 0
-        if kept[i] == 0:
-            continue
-        row = x[i]
-        m, top = scan(row)
-        if m < 0:
-            kind[i] = 3
-            continue
-        eh, el, gh, gl = sums(row, m, index[i] if plain else -1, top, scale, lane)
-        # A = sum of c_v gap_v, C = sum of c_v, E = sum of c_v ln t_v (negative for masses below 1)
-        Eh, El, magnitude = 0.0, 0.0, 0.0
-        lossy, lossy_gaps = 0.0, 0.0  # sums of 1 + w_v, and of (1 + w_v) gap_v, over the classes touched by underflow
-        if plain:
-            ah, al = _times(masses[2], masses[3], gh, gl)
-            h, l = gap(np.float64(row[index[i]]), top, scale)
-            h, l = _times(masses[0], masses[1], h, l)
-            infinite = ah == np.inf or h == np.inf
-            if 0.0 < masses[2] < SMALL and not infinite:
-                lossy, lossy_gaps = 2.0 * classes, 2.0 * gh
-            ah, al = add_positive(ah, al, h, l)
-            ch, cl = (1.0, 0.0) if classes > 1 else (masses[0], masses[1])
-            if entropy:
-                for part in range(2):
-                    th, tl = masses[2 * part], masses[2 * part + 1]
-                    if th > 0.0 and (th != 1.0 or tl != 0.0) and (part == 0 or classes > 1):
-                        h, l = log(th, tl)
-                        h, l = mul(h, l, th, tl)
-                        if part == 1:
-                            h, l = mul_float(h, l, classes - 1.0)
-                            th *= classes - 1.0
-                        Eh, El = add(Eh, El, h, l)
-                        magnitude += abs(h) + th
-        else:
-            infinite = False
-            clear(lane)
-            for v in range(classes):
-                if v % BLOCK == 0 and v > 0:
-                    end_block(lane, 0, v)
-                    end_block(lane, 2, v)
-                th, tl = _mass(v, i, index, given, masses)
-                h, l = _coefficient(v, th, tl, weight)
-                if h == 0.0:
-                    continue
-                accumulate(lane, 0, v % LANES, h, l)
-                zh, zl = gap(np.float64(row[v]), top, scale)
-                if zh == np.inf:
-                    infinite = True
-                    continue
-                touched = _lossy(v, th, h, weight)
-                lossy += touched
-                lossy_gaps += touched * zh
-                zh, zl = mul(h, l, zh, zl)
-                accumulate(lane, 2, v % LANES, zh, zl)
-                if entropy and (th != 1.0 or tl != 0.0):
-                    zh, zl = log(th, tl)
-                    zh, zl = mul(zh, zl, h, l)
-                    Eh, El = add(Eh, El, zh, zl)
-                    magnitude += abs(zh) + h
-            ch, cl = collect(lane, 0)
-            ah, al = collect(lane, 2)
-        if infinite:
-            hi[i], kind[i] = np.inf, 1
-            continue
-        h, l = log1p(eh * REST_UNSCALE, el * REST_UNSCALE)
-        lossy_gaps += lossy * (h + 750.0) * scale
-        h, l = mul(h * scale, l * scale, ch, cl)
-        h, l = add_positive(h, l, ah, al)
-        size = abs(h) + magnitude * scale
-        h, l = add(h, l, Eh * scale, El * scale)
-        extra = 4.0 * classes * magnitude * scale if not plain else 0.0
-        hi[i], lo[i] = h, l
-        radius[i] = ((relative * size + extra) * U2 + ((16.0 + 4.0 * classes) * (1.0 + ch) + 16.0 * lossy_gaps) * TINY) * UP
-        if classes == 1 and magnitude == 0.0:
-            radius[i] = 0.0
+    for first in range(start, stop, SIDE):
+        count = min(SIDE, stop - first)
+        for k in range(count):
+            skip[k] = index[first + k] if plain else -1
+            if classes > LANES and kept[first + k] != 0:
+                m[k], top[k], facts[0, k], facts[1, k], facts[2, k], facts[3, k] = _row_sums(x, first + k, skip[k], scale, lane)
+        if classes <= LANES:
+            short_sums(x, first, count, skip, scale, terms, m, top, facts)
+        for k in range(SIDE):
+            facts[0, k], facts[1, k] = log1p(facts[0, k] * REST_UNSCALE, facts[1, k] * REST_UNSCALE)
+        for k in range(count):
+            i = first + k
+            hi[i], lo[i], radius[i], kind[i] = 0.0, 0.0, 0.0, 0
+            if kept[i] == 0:
+                continue
+            if m[k] < 0:
+                kind[i] = 3
+                continue
+            if plain:
+                xy = np.float64(x[i, index[i]])
+                ch, cl, ah, al, lossy, lossy_gaps = _index_terms(classes, xy, top[k], scale, facts[2, k], facts[3, k], masses)
+                eh, el, magnitude = masses[4], masses[5], masses[6]
+            else:
+                ch, cl, ah, al, eh, el, magnitude, lossy, lossy_gaps = _terms(
+                    x, i, top[k], scale, index, given, weight, masses, entropy, lane
+                )
+            if ah == np.inf:
+                hi[i], kind[i] = np.inf, 1
+                continue
+            h, l = facts[0, k], facts[1, k]
+            lossy_gaps += lossy * (h + 750.0) * scale
+            h, l = mul(h * scale, l * scale, ch, cl)
+            h, l = add_positive(h, l, ah, al)
+            size = abs(h) + magnitude * scale
+            hi[i], lo[i] = add(h, l, eh * scale, el * scale)
+            radius[i] = (relative * size * U2 + ((16.0 + 4.0 * classes) * (1.0 + ch) + 16.0 * lossy_gaps) * TINY) * UP
+            if classes == 1 and magnitude == 0.0:
+                radius[i] = 0.0
+
+
+@routine
+def _slope(row: Any, i: int, m: int, top: float, scale: float, index: Any, given: Any, weight: Any, masses: Any, lane: Any) -> Any:
+    """(rest, the sum of c_v over v != m, C/(1 + rest), C, lossy) of a row, as double-doubles but for the last two."""
+    eh, el, _, _ = long_sums(row, m, -1, top, scale, lane)
+    rest, rest_l = eh * REST_UNSCALE, el * REST_UNSCALE
+    lossy = 0.0
+    for v in range(row.size):
+        th, tl = _mass(v, i, index, given, masses)
+        h, l = _coefficient(v, th, tl, weight)
+        lossy += _lossy(v, th, h, weight)
+        add_class(lane, 0, v, h if v != m else 0.0, l if v != m else 0.0)  # the maximum's own coefficient is added last
+    oh, ol = collect(lane, 0, row.size)
+    th, tl = _mass(m, i, index, given, masses)
+    h, l = _coefficient(m, th, tl, weight)
+    ch, cl = add_positive(oh, ol, h, l)
+    sh, sl = add_float(rest, rest_l, 1.0)
+    qh, ql = div(ch, cl, sh, sl)
+    return rest, rest_l, oh, ol, qh, ql, ch, lossy
+
+
+@inline
+def _difference(
+    row: Any, v: int, i: int, m: int, top: float, scale: float, slope: Any, index: Any, given: Any, weight: Any, masses: Any
+) -> Any:
+    """(p_v C - c_v, the magnitude of its terms)."""
+    rest, rest_l, oh, ol, qh, ql, _, _ = slope
+    if v == m and rest < 1.0:
+        th, tl = mul(qh, ql, rest, rest_l)
+        h, l = add(oh, ol, -th, -tl)
+        return h, l, oh + th
+    h, l = gap(np.float64(row[v]), top, scale)
+    h, l = exp_minus(h * (1.0 / scale), l * (1.0 / scale))
+    h, l = mul(h, l, qh, ql)
+    th, tl = _mass(v, i, index, given, masses)
+    th, tl = _coefficient(v, th, tl, weight)
+    magnitude = h * REST_UNSCALE + th
+    h, l = add(h * REST_UNSCALE, l * REST_UNSCALE, -th, -tl)
+    return h, l, magnitude
 
 
 @kernel
@@ -229,23 +322,27 @@ def gradient_rows(
     x: Any,
     index: Any,
     given: Any,
-    weight: Any,
-    masses: Any,
     kept: Any,
     factor_hi: Any,
     factor_lo: Any,
     factor_radius: Any,
-    scale: float,
-    relative: float,
+    wanted: Any,
     kind: Any,
     hi: Any,
     lo: Any,
     radius: Any,
+    weight: Any,
+    masses: Any,
+    scale: float,
+    relative: float,
 ) -> None:
-    """factor_i * (p_v C - c_v) for rows start to stop; 0 for ignored rows and for a factor of 0, nan without a softmax."""
+    """factor_i * (p_v C - c_v) for rows start to stop; 0 for ignored rows and for a factor of 0, nan without a softmax.
+
+    Where `wanted` (rows, V) isn't empty, only the elements for which it is not 0 are worked out.
+    """
     lane = scratch()
     classes = x.shape[1]
-    unscale = 1.0 / scale
+    everything = wanted.shape[0] == 0
     for i in range(start, stop):
         fh, fl, fr = factor_hi[i], factor_lo[i], factor_radius[i]
         hi[i], lo[i], radius[i], kind[i] = 0.0, 0.0, 0.0, 0
@@ -256,58 +353,30 @@ def gradient_rows(
         if m < 0 or fh != fh:
             kind[i] = 3
             continue
-        eh, el, _, _ = sums(row, m, -1, top, scale, lane)
-        rest, rest_l = eh * REST_UNSCALE, el * REST_UNSCALE
-        # C without the maximum's own coefficient, which is added last
-        lossy = 0.0
-        clear(lane)
+        slope = _slope(row, i, m, top, scale, index, given, weight, masses, lane)
+        size, ch, lossy = abs(fh), slope[6], slope[7]
+        lost = 16.0 * TINY * ((1.0 + size) * (1.0 + ch) + size * lossy)
         for v in range(classes):
-            if v % BLOCK == 0 and v > 0:
-                end_block(lane, 0, v)
-            if v != m:
-                th, tl = _mass(v, i, index, given, masses)
-                h, l = _coefficient(v, th, tl, weight)
-                lossy += _lossy(v, th, h, weight)
-                accumulate(lane, 0, v % LANES, h, l)
-        oh, ol = collect(lane, 0)
-        th, tl = _mass(m, i, index, given, masses)
-        h, l = _coefficient(m, th, tl, weight)
-        lossy += _lossy(m, th, h, weight)
-        ch, cl = add_positive(oh, ol, h, l)
-        sh, sl = add_positive(1.0, 0.0, rest, rest_l)
-        qh, ql = div(ch, cl, sh, sl)
-        size = abs(fh)
-        for v in range(classes):
-            if v == m:
-                th, tl = mul(qh, ql, rest, rest_l)
-                h, l = add(oh, ol, -th, -tl)
-                magnitude = oh + th
-            else:
-                h, l = gap(np.float64(row[v]), top, scale)
-                h, l = exp_minus(h * unscale, l * unscale)
-                h, l = mul(h, l, qh, ql)
-                th, tl = _mass(v, i, index, given, masses)
-                th, tl = _coefficient(v, th, tl, weight)
-                magnitude = h * REST_UNSCALE + th
-                h, l = add(h * REST_UNSCALE, l * REST_UNSCALE, -th, -tl)
-            hi[i, v], lo[i, v] = mul(h, l, fh, fl)
-            exact = classes == 1 or (magnitude == 0.0 and row[v] == -np.inf)
-            lost = 16.0 * TINY * ((1.0 + size) * (1.0 + ch) + size * lossy)
-            radius[i, v] = 0.0 if exact else ((relative * U2 * size + fr) * magnitude + lost) * UP
+            if everything or wanted[i, v] != 0:
+                h, l, magnitude = _difference(row, v, i, m, top, scale, slope, index, given, weight, masses)
+                hi[i, v], lo[i, v] = mul(h, l, fh, fl)
+                exact = classes == 1 or (magnitude == 0.0 and row[v] == -np.inf)
+                radius[i, v] = 0.0 if exact else ((relative * U2 * size + fr) * magnitude + lost) * UP
 
 
 def loss_parts(x: NDArray[Any], target: Target, scale: float) -> Parts:
     """The loss of each of the rows x (rows, V), ignored rows as 0."""
     parts = Parts.empty(x.shape[0])
-    relative = 6 * depth(x.shape[1]) + EXP + LOG1P + 39
-    over_rows(loss_rows, x.shape[0], x.size, x, *target.arrays(), target.entropy, scale, relative, *parts.arrays())
+    relative = ADD * (2 * depth(x.shape[1]) + 3) + EXP + LOG1P + MUL + 20
+    over_wide_rows(loss_rows, x, (*target.by_row(), *parts.arrays()), (*target.shared(), target.entropy, scale, relative))
     return parts
 
 
-def gradient_parts(x: NDArray[Any], target: Target, factor: Parts, scale: float) -> Parts:
-    """The gradient of sum_i factor_i * loss_i with respect to the rows x (rows, V)."""
+def gradient_parts(x: NDArray[Any], target: Target, factor: Parts, scale: float, wanted: NDArray[np.bool_] | None = None) -> Parts:
+    """The gradient of sum_i factor_i * loss_i with respect to the rows x (rows, V); only where it is `wanted`, if that is given."""
     parts = Parts.empty(*x.shape)
-    relative = 6 * depth(x.shape[1]) + 2 * EXP + DIV + 46
+    relative = ADD * (2 * depth(x.shape[1]) + 2) + 2 * EXP + DIV + 2 * MUL + 22
     factors = (frozen(array) for array in factor.arrays()[1:])
-    over_rows(gradient_rows, x.shape[0], x.size, x, *target.arrays(), *factors, scale, relative, *parts.arrays())
+    chosen = np.zeros((0, 0), np.bool_) if wanted is None else wanted
+    over_wide_rows(gradient_rows, x, (*target.by_row(), *factors, frozen(chosen), *parts.arrays()), (*target.shared(), scale, relative))
     return parts

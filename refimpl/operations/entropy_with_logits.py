@@ -20,12 +20,12 @@ Algorithm
     H is a sum of two non-negative terms. The gradient's difference cancels where a gap is near the mean gap; its radius says by
     how much.
 
-Error, in units of u^2. D = depth(V).
-    T           e_v gap_v: EXP + 7, summed: 3 D + EXP + 7
-    S           3 D + EXP + 4
-    H           max(3 D + EXP + LOG1P, (3 D + EXP + 7) + (3 D + EXP + 4) + DIV) + 4: OUTPUT = 6 D + 2 EXP + LOG1P + 20
-    gradient    p_v = e_v/S: 3 D + 2 EXP + 4 + DIV; T/S: 6 D + 2 EXP + 11 + DIV; the difference and two products: 4 + 7 + 7:
-                GRADIENT = 9 D + 4 EXP + 2 DIV + 33, relative to p_v (gap_v + T/S)
+Error, in units of u^2. D = depth(V), ADD = 3.
+    T           e_v gap_v: EXP + MUL, summed: ADD D + EXP + MUL
+    S           ADD D + EXP + 2
+    H           max(ADD D + EXP + LOG1P, T + S + DIV) + ADD: OUTPUT = ADD (2 D + 1) + 2 EXP + DIV + MUL + 2, as LOG1P <= EXP + DIV + MUL
+    gradient    p_v = e_v/S: S + EXP + DIV; T/S: T + S + DIV; the difference and two products ADD + 2 MUL:
+                GRADIENT = ADD (3 D + 1) + 4 EXP + 2 DIV + 3 MUL + 4, relative to p_v (gap_v + T/S)
 
 Source: the definition, with the log-sum-exp as in Blanchard, Higham, Higham, IMA J. Numer. Anal. 41(4), 2021.
 """
@@ -42,13 +42,13 @@ from flint import arb
 from refimpl import ball, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import MARGIN, Float, LogSoftmax
-from refimpl.doubledouble import DIV, TINY, U2, add, add_positive, div, mul
-from refimpl.elementary import EXP, LOG1P, log1p
+from refimpl.doubledouble import ADD, DIV, MUL, TINY, U2, add, add_float, add_positive, div, mul
+from refimpl.elementary import EXP, log1p
 from refimpl.enclosure import Enclosure
-from refimpl.jit import frozen, inline, kernel, over_rows
+from refimpl.jit import frozen, inline, kernel
 from refimpl.operation import WIDE, Arithmetic, Clause, Example, Level, Operation, Real, Variation, classes_last, cotangent_of
-from refimpl.reduce import UP, Parts
-from refimpl.rows import BLOCK, LANES, REST_UNSCALE, accumulate, clear, collect, depth, end_block, exp_minus, gap, scan, scratch, sums
+from refimpl.reduce import UP, Parts, over_wide_rows
+from refimpl.rows import REST_UNSCALE, add_class, collect, depth, exp_minus, gap, long_sums, scan, scratch
 
 INF, NAN = float("inf"), float("nan")
 
@@ -57,25 +57,21 @@ INF, NAN = float("inf"), float("nan")
 def _mean_gap(row: Any, m: int, top: float, scale: float, lane: Any) -> Any:
     """(S, T, rest) as double-doubles."""
     unscale = 1.0 / scale
-    eh, el, _, _ = sums(row, m, -1, top, scale, lane)
-    clear(lane)
+    eh, el, _, _ = long_sums(row, m, -1, top, scale, lane)
     for v in range(row.size):
-        if v % BLOCK == 0 and v > 0:
-            end_block(lane, 0, v)
         gh, gl = gap(np.float64(row[v]), top, scale)
         gh, gl = gh * unscale, gl * unscale
         h, l = exp_minus(gh, gl)
-        if h > 0.0:
-            h, l = mul(h, l, gh, gl)
-            accumulate(lane, 0, v % LANES, h, l)
-    th, tl = collect(lane, 0)
+        h, l = mul(h, l, gh, gl) if h > 0.0 else (0.0, 0.0)
+        add_class(lane, 0, v, h, l)
+    th, tl = collect(lane, 0, row.size)
     rest, rest_l = eh * REST_UNSCALE, el * REST_UNSCALE
-    sh, sl = add_positive(1.0, 0.0, rest, rest_l)
+    sh, sl = add_float(rest, rest_l, 1.0)
     return sh, sl, th * REST_UNSCALE, tl * REST_UNSCALE, rest, rest_l
 
 
 @kernel
-def output_rows(start: int, stop: int, x: Any, scale: float, relative: float, kind: Any, hi: Any, lo: Any, radius: Any) -> None:
+def output_rows(start: int, stop: int, x: Any, kind: Any, hi: Any, lo: Any, radius: Any, scale: float, relative: float) -> None:
     """The entropy of rows start to stop."""
     lane = scratch()
     for i in range(start, stop):
@@ -92,7 +88,7 @@ def output_rows(start: int, stop: int, x: Any, scale: float, relative: float, ki
 
 
 @kernel
-def gradient_rows(start: int, stop: int, x: Any, g: Any, scale: float, relative: float, kind: Any, hi: Any, lo: Any, radius: Any) -> None:
+def gradient_rows(start: int, stop: int, x: Any, g: Any, kind: Any, hi: Any, lo: Any, radius: Any, scale: float, relative: float) -> None:
     """g p_v (gap_v - T/S) for rows start to stop; a cotangent of 0 gives 0."""
     lane = scratch()
     unscale = 1.0 / scale
@@ -132,8 +128,8 @@ def entropy_with_logits(logits: Any) -> Enclosure:
     x = classes_last("logits", logits)
     rows, scale = reduce.class_rows("logits", x, -1), reduce.scale_of(x)
     parts = Parts.empty(rows.shape[0])
-    relative = 6 * depth(rows.shape[1]) + 2 * EXP + LOG1P + 20
-    over_rows(output_rows, rows.shape[0], rows.size, rows, scale, relative, *parts.arrays())
+    relative = ADD * (2 * depth(rows.shape[1]) + 1) + 2 * EXP + DIV + MUL + 2
+    over_wide_rows(output_rows, rows, parts.arrays(), (scale, relative))
     return reduce.finish(parts.reshape(x.shape[:-1]), 1.0, lambda where, bits: exact(where, bits, logits=x))
 
 
@@ -143,8 +139,8 @@ def entropy_with_logits_vjp(logits: Any, *, cotangent: Any) -> dict[str, Enclosu
     g = cotangent_of(cotangent, x.shape[:-1])
     rows = reduce.class_rows("logits", x, -1)
     parts = Parts.empty(*rows.shape)
-    relative = 9 * depth(rows.shape[1]) + 4 * EXP + 2 * DIV + 33
-    over_rows(gradient_rows, rows.shape[0], rows.size, rows, frozen(g.reshape(-1)), reduce.scale_of(x), relative, *parts.arrays())
+    relative = ADD * (3 * depth(rows.shape[1]) + 1) + 4 * EXP + 2 * DIV + 3 * MUL + 4
+    over_wide_rows(gradient_rows, rows, (frozen(g.reshape(-1)), *parts.arrays()), (reduce.scale_of(x), relative))
     result = reduce.finish(parts.reshape(x.shape), 1.0, lambda where, bits: exact_vjp("logits", where, bits, logits=x, cotangent=g))
     return {"logits": result}
 

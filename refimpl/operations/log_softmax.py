@@ -14,14 +14,15 @@ Edges
 
 Algorithm
     ln p_v = -(gap_v + log1p(rest)) with top, gap, rest as in `refimpl.rows`: two non-negative terms. With G = sum_u g_u,
-    p_v G = e_v G/(1 + rest) for v != m; for the maximum, g_m - p_m G = G rest/(1 + rest) - sum of g_u over u != m, so that p_m - 1 is
+    p_v G = e_v G/(1 + rest); for a maximum with rest < 1, g_m - p_m G = G rest/(1 + rest) - sum of g_u over u != m, so that p_m - 1 is
     never formed.
 
-Error, in units of u^2. D = depth(V).
-    output      gap is exact, log1p(rest): 3 D + EXP + LOG1P; their sum 3: relative to gap_v + log1p(rest)
-    G           the positive and the negative terms apart, 3 D, their difference 4, the maximum's 2: relative to sum |g_u|
-    gradient    e_v G/(1 + rest): 3 D + 6 for G, 3 D + EXP + 4 for 1 + rest, DIV, EXP for e_v, a product 7, a difference 4: 6 D + 2 EXP +
-                DIV + 21, relative to |g_v| + e_v/(1 + rest) sum |g_u|; for the maximum rest has another 3 D, relative to sum |g_u|
+Error, in units of u^2. D = depth(V), ADD = 3.
+    output      gap is exact, log1p(rest): ADD D + EXP + LOG1P; their sum ADD: relative to gap_v + log1p(rest)
+    G           the positive and the negative terms in one sum, ADD D, the maximum's 2: relative to sum |g_u|
+    gradient    e_v G/(1 + rest): G; 1 + rest ADD D + EXP + 2; DIV; EXP for e_v; a product MUL; a difference ADD: ADD (2 D + 1) + 2 EXP + DIV +
+                MUL + 4, relative to |g_v| + e_v/(1 + rest) sum |g_u|; for the maximum, rest's error enters rest/(1 + rest)
+                once, damped, relative to sum |g_u| (1 + rest/(1 + rest))
 
 Source: the log-sum-exp with the maximum taken out, Blanchard, Higham, Higham, "Accurately computing the log-sum-exp and softmax
 functions", IMA J. Numer. Anal. 41(4), 2021.
@@ -39,10 +40,10 @@ from flint import arb
 from refimpl import ball, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import MARGIN, Float, LogSoftmax
-from refimpl.doubledouble import DIV, TINY, U2, add, add_float, add_positive, div, mul
+from refimpl.doubledouble import ADD, DIV, MUL, TINY, U2, add, add_float, add_positive, div, mul
 from refimpl.elementary import EXP, LOG1P, log1p
 from refimpl.enclosure import Enclosure
-from refimpl.jit import frozen, kernel, over_rows
+from refimpl.jit import frozen, kernel
 from refimpl.operation import (
     WIDE,
     Arithmetic,
@@ -55,14 +56,14 @@ from refimpl.operation import (
     classes_last,
     cotangent_of,
 )
-from refimpl.reduce import UP, Parts
-from refimpl.rows import BLOCK, LANES, REST_UNSCALE, accumulate, clear, collect, depth, end_block, exp_minus, gap, scan, scratch, sums
+from refimpl.reduce import UP, Parts, over_wide_rows
+from refimpl.rows import REST_UNSCALE, add_class, collect, depth, exp_minus, gap, long_sums, scan, scratch
 
 INF, NAN = float("inf"), float("nan")
 
 
 @kernel
-def output_rows(start: int, stop: int, x: Any, scale: float, relative: float, kind: Any, hi: Any, lo: Any, radius: Any) -> None:
+def output_rows(start: int, stop: int, x: Any, kind: Any, hi: Any, lo: Any, radius: Any, scale: float, relative: float) -> None:
     """scale * ln p_v for rows start to stop."""
     lane = scratch()
     for i in range(start, stop):
@@ -71,7 +72,7 @@ def output_rows(start: int, stop: int, x: Any, scale: float, relative: float, ki
         if m < 0:
             kind[i] = 3
             continue
-        eh, el, _, _ = sums(row, m, -1, top, scale, lane)
+        eh, el, _, _ = long_sums(row, m, -1, top, scale, lane)
         lh, ll = log1p(eh * REST_UNSCALE, el * REST_UNSCALE)
         lh, ll = lh * scale, ll * scale
         for v in range(row.size):
@@ -86,7 +87,7 @@ def output_rows(start: int, stop: int, x: Any, scale: float, relative: float, ki
 
 
 @kernel
-def gradient_rows(start: int, stop: int, x: Any, g: Any, scale: float, relative: float, kind: Any, hi: Any, lo: Any, radius: Any) -> None:
+def gradient_rows(start: int, stop: int, x: Any, g: Any, kind: Any, hi: Any, lo: Any, radius: Any, scale: float, relative: float) -> None:
     """g_v - p_v sum g for rows start to stop; a row whose cotangent is all 0 gives 0."""
     lane = scratch()
     unscale = 1.0 / scale
@@ -101,24 +102,17 @@ def gradient_rows(start: int, stop: int, x: Any, g: Any, scale: float, relative:
         if m < 0:
             kind[i] = 3
             continue
-        eh, el, _, _ = sums(row, m, -1, top, scale, lane)
+        eh, el, _, _ = long_sums(row, m, -1, top, scale, lane)
         rest, rest_l = eh * REST_UNSCALE, el * REST_UNSCALE
-        clear(lane)
         for v in range(row.size):
-            if v % BLOCK == 0 and v > 0:
-                end_block(lane, 0, v)
-                end_block(lane, 2, v)
-            if v != m:
-                accumulate(lane, 0 if g[i, v] > 0.0 else 2, v % LANES, abs(g[i, v]), 0.0)
-        oh, ol = collect(lane, 0)
-        h, l = collect(lane, 2)
-        oh, ol = add(oh, ol, -h, -l)
+            add_class(lane, 0, v, g[i, v] if v != m else 0.0, 0.0)
+        oh, ol = collect(lane, 0, row.size)
         th, tl = add_float(oh, ol, g[i, m])
-        sh, sl = add_positive(1.0, 0.0, rest, rest_l)
+        sh, sl = add_float(rest, rest_l, 1.0)
         qh, ql = div(th, tl, sh, sl)
         before, after = (1.0, REST_UNSCALE) if abs(qh) < 2.0**60 else (REST_UNSCALE, 1.0)  # so that no product overflows
         for v in range(row.size):
-            if v == m:
+            if v == m and rest < 1.0:
                 h, l = mul(qh, ql, rest, rest_l)
                 magnitude = size * (1.0 + rest / sh)
                 h, l = add(h, l, -oh, -ol)
@@ -141,8 +135,8 @@ def log_softmax(logits: Any) -> Enclosure:
     x = classes_last("logits", logits)
     rows, scale = reduce.class_rows("logits", x, -1), reduce.scale_of(x)
     parts = Parts.empty(*rows.shape)
-    relative = 3 * depth(rows.shape[1]) + EXP + LOG1P + 4
-    over_rows(output_rows, rows.shape[0], rows.size, rows, scale, relative, *parts.arrays())
+    relative = ADD * (depth(rows.shape[1]) + 1) + EXP + LOG1P
+    over_wide_rows(output_rows, rows, parts.arrays(), (scale, relative))
     return reduce.finish(parts.reshape(x.shape), scale, lambda where, bits: exact(where, bits, logits=x))
 
 
@@ -152,8 +146,8 @@ def log_softmax_vjp(logits: Any, *, cotangent: Any) -> dict[str, Enclosure]:
     g = cotangent_of(cotangent, x.shape)
     rows = reduce.class_rows("logits", x, -1)
     parts = Parts.empty(*rows.shape)
-    relative = 9 * depth(rows.shape[1]) + 2 * EXP + DIV + 21
-    over_rows(gradient_rows, rows.shape[0], rows.size, rows, frozen(g.reshape(rows.shape)), reduce.scale_of(x), relative, *parts.arrays())
+    relative = ADD * (2 * depth(rows.shape[1]) + 1) + 2 * EXP + DIV + MUL + 4
+    over_wide_rows(gradient_rows, rows, (frozen(g.reshape(rows.shape)), *parts.arrays()), (reduce.scale_of(x), relative))
     result = reduce.finish(parts.reshape(x.shape), 1.0, lambda where, bits: exact_vjp("logits", where, bits, logits=x, cotangent=g))
     return {"logits": result}
 

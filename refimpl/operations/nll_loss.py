@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from refimpl import ball, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import MARGIN, Float, mean_bound, sum_bound
-from refimpl.doubledouble import TINY, mul_float, two_prod
+from refimpl.doubledouble import MUL_FLOAT, TINY, U2, mul_float, two_prod
 from refimpl.enclosure import Enclosure
 from refimpl.jit import frozen, kernel
 from refimpl.operation import (
@@ -171,7 +171,7 @@ def nll_loss_vjp(
             rows = Parts(np.full(s.index.size, 3, np.uint8), rows.hi, rows.lo, rows.radius)
         else:
             scaled(float(f.hi), float(f.lo), frozen(s.weights), rows.hi, rows.lo)
-            relative = 0.0 if not s.weighted else 2.0 * 2.0**-106
+            relative = 0.0 if not s.weighted else MUL_FLOAT * U2
             counts = s.weights != 0.0
             size = float(f.radius) + relative * abs(float(f.hi))  # infinite where f was not determined
             radius = np.multiply(size, s.weights, out=np.zeros_like(s.weights), where=counts) * reduce.UP
