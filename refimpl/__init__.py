@@ -5,6 +5,7 @@ each of its inputs.
 """
 
 from refimpl.enclosure import Enclosure, Undecided
+from refimpl.nearest import rounded, rounded_with_gradient
 from refimpl.operation import InvalidInput, OutOfRange
 from refimpl.operations.cross_entropy import cross_entropy, cross_entropy_vjp
 from refimpl.operations.entropy import entropy, entropy_vjp
@@ -35,6 +36,8 @@ __all__ = [
     "log_softmax_vjp",
     "nll_loss",
     "nll_loss_vjp",
+    "rounded",
+    "rounded_with_gradient",
     "smoothed_attention_loss",
     "smoothed_attention_loss_vjp",
     "softmax_cross_entropy",

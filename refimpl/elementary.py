@@ -58,7 +58,7 @@ from refimpl.constants import (
     STEP_3,
     STEP_PER_UNIT,
 )
-from refimpl.doubledouble import add, add_float, fast_two_sum, mul, mul_float, mul_loose, two_prod, two_sum
+from refimpl.doubledouble import add, fast_two_sum, mul, mul_float, mul_loose, two_prod, two_sum
 from refimpl.jit import bits_from_float, float_from_bits, fma, inline
 
 EXP, LOG, LOG1P = 18.0, 32.0, 40.0  # proven errors, in units of u^2

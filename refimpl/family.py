@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,8 +62,19 @@ class Setting:
         """What a division by 0 gives: nan, unless no row is kept and the choice is 0."""
         return 0.0 if self.all_ignored == "zero" and not self.kept.any() else math.nan
 
-    def rows(self) -> NDArray[Any]:
+    @cached_property
+    def _rows(self) -> NDArray[Any]:
         return reduce.class_rows("logits", self.logits, self.axis)
+
+    def rows(self) -> NDArray[Any]:
+        """The logits as rows (rows, V)."""
+        return self._rows
+
+    def only(self, some: NDArray[np.intp]) -> Setting:
+        """The same call for some of its rows, each with what it had, the denominator included."""
+        index = None if self.index is None else self.index[some]
+        given = None if self.given is None else self.given[some]
+        return replace(self, logits=self.rows()[some], axis=1, index=index, given=given, kept=self.kept[some], shape=some.shape)
 
     def rows64(self) -> Float:
         return self.rows().astype(np.float64)

@@ -214,6 +214,9 @@ class Operation:
                                                                  makes in each element of the output, before its rounding
                                                                  to the output dtype
         bound_vjp(arithmetic, cotangent=..., **call) -> {input: float64 array}
+        quick(format, **call) -> array or None                   the output, rounded, by way of float64; None where there
+                                                                 is no such way; as is quick_vjp(format, cotangent=...,
+                                                                 **call) -> (output, {input: gradient}) or None
 
     A target that names no class raises `OutOfRange`, any other bad input `InvalidInput` or `TypeError`.
     """
@@ -232,6 +235,8 @@ class Operation:
     bound_vjp: Callable[..., dict[str, Array]]
     variations: tuple[Variation, ...]
     choices: tuple[Choice, ...] = ()
+    quick: Callable[..., Array | None] | None = None
+    quick_vjp: Callable[..., tuple[Array, dict[str, Array]] | None] | None = None
 
     @property
     def differentiable(self) -> tuple[str, ...]:

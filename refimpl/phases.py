@@ -1,43 +1,43 @@
 """Rounded losses and gradients of the smoothed family in two phases: float64 where it decides, double-double where it doesn't.
 
-The quick phase (`refimpl.quick`) gives each row a float64 number with a radius, and rounds each element of a gradient at once. What it leaves open
-(rows that break one of its assumptions, results too close to a rounding boundary) is computed again by the double-double kernels, and rounded
-as every enclosure is, by the exact form in the end. A determined rounding is unique, so the results are theirs, bit for bit.
+The quick phase (`refimpl.quick`) gives each row a float64 number with a radius, and rounds each element of a gradient at once. What it
+leaves open (rows that break one of its assumptions, results too close to a rounding boundary) is computed again by the double-double
+kernels, and rounded as every enclosure is, by the exact form in the end. A determined rounding is unique, so the results are theirs,
+bit for bit.
 
-Memory beyond inputs and outputs: 16 bytes a row, O(V) a thread, and a few rows at a time in the accurate phase.
+Memory beyond inputs and outputs: some 30 bytes a row, O(V) a thread, and a few rows at a time in the accurate phase.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refimpl import family, quick, reduce
-from refimpl.enclosure import Enclosure, Float, Format, round_parts
+from refimpl.enclosure import FORMATS, Exact, Float, Format, round_parts
 from refimpl.family import Setting
 from refimpl.jit import over_rows
 from refimpl.lanes import WIDTH, viewed
 from refimpl.reduce import Parts
-from refimpl.smoothing import SMALL
+from refimpl.smoothing import SMALL, gradient_parts, loss_parts
 
-Array = NDArray[np.generic]
+Rows = NDArray[np.intp]
 
-_TILES = 4096  # sums of rows that are added up afterwards, at most about as many
-_AT_ONCE = 1 << 19  # elements that the accurate phase works on at a time
+_TILES = 4096  # partial sums over rows, at most about as many
+_AT_ONCE = 1 << 18  # elements that the accurate phase works on at a time
 
 
 @dataclass(frozen=True)
 class Quick:
-    """What the quick phase knows of a call: rows as its kernels take them, the target's masses and the constant E."""
+    """A call as the quick phase's kernels take it: the rows of logits and the first arguments that the kernels share."""
 
-    x: Array
-    kept: NDArray[np.uint8]
-    off: float
-    constant: float
+    rows: int
+    classes: int
+    shared: tuple[Any, ...]
 
     @staticmethod
     def of(s: Setting, target: Format) -> Quick | None:
@@ -45,73 +45,106 @@ class Quick:
         if s.index is None or s.weight is not None or s.classes == 1 or s.logits.dtype == np.float64 or target.precision == 53:
             return None
         masses = family.target_of(s).masses
-        off = float(masses[2])
+        off, constant = float(masses[2]), float(masses[4])
         if 0.0 < off < SMALL:
             return None
-        return Quick(viewed(reduce.raw_rows("logits", s.logits, s.axis)), s.kept.view(np.uint8), off, float(masses[4]))
+        x = s.rows()
+        return Quick(len(x), s.classes, (viewed(x), s.index, s.kept.view(np.uint8), off, constant))
 
 
-@dataclass(frozen=True)
-class Losses:
-    """The rows' losses with their radii, +inf for those left open (which hold 0), and sums of the others."""
-
-    value: Float
-    radius: Float
-    sums: Parts
-
-    @property
-    def left(self) -> NDArray[np.intp]:
-        return np.flatnonzero(np.isinf(self.radius))
-
-
-def rounded(s: Setting, target: Format) -> Array | None:
+def rounded(s: Setting, target: Format) -> NDArray[Any] | None:
     """The loss, correctly rounded; None where the quick phase doesn't apply."""
     q = Quick.of(s, target)
     if q is None:
         return None
-    rows, classes = q.x.shape
-    height = max(WIDTH, -(-rows // _TILES) // WIDTH * WIDTH)
-    tiles = -(-rows // height)
-    value, radius, sums = np.empty(rows), np.empty(rows), np.empty((3, tiles))
-    errors = quick.rest_error(classes, False), quick.additions(classes)
-    over_rows(quick.loss_tiles, tiles, q.x.size, height, q.x, s.index, q.kept, q.off, q.constant, value, radius, sums, *errors)
-    return _finished(s, target, Losses(value, radius, Parts(np.zeros(tiles, np.uint8), *sums)))
+    height = WIDTH * max(1, q.rows // (WIDTH * _TILES))
+    tiles = -(-q.rows // height)
+    value, radius, sums = np.empty(q.rows), np.empty(q.rows), np.empty((3, tiles))
+    errors = quick.rest_error(q.classes, False), quick.additions(q.classes)
+    over_rows(quick.loss_tiles, tiles, q.rows * q.classes, height, *q.shared, value, radius, sums, *errors)
+    return _losses(s, target, value, radius, Parts(np.zeros(tiles, np.uint8), *sums))
 
 
-def rounded_with_gradient(s: Setting, target: Format, cotangent: Float) -> tuple[Array, Array] | None:
-    """The loss and the gradient with respect to the logits, both correctly rounded; None where the quick phase doesn't apply."""
-    q = Quick.of(s, target)
-    factor = family.factor_of(s, cotangent)
-    if q is None or factor.kind.any():
+def rounded_with_gradient(s: Setting, target: Format, cotangent: Float) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """The loss and the gradient with respect to the logits, correctly rounded; None where the quick phase doesn't apply."""
+    q, factor = Quick.of(s, target), family.factor_of(s, cotangent)
+    error = _relative_error(factor)
+    if q is None or not error < np.inf:
         return None
-    rows, classes = q.x.shape
-    value, radius, state = np.empty(rows), np.empty(rows), np.empty(rows, np.uint8)
-    gradient = np.empty(q.x.shape, target.dtype)
-    error = 1.0 + float(np.max(factor.radius, initial=0.0)) / (abs(float(factor.hi.flat[0])) or 1.0) / quick.U if s.reduced else 0.0
-    grid = ((53 - target.precision) << 52) | (1 << 51)
-    errors = quick.rest_error(classes, True), quick.additions(classes)
-    over_rows(
-        quick.gradient_rows,
-        rows,
-        q.x.size,
-        q.x,
-        s.index,
-        q.kept,
-        q.off,
-        q.constant,
-        np.ascontiguousarray(factor.hi),
-        error,
-        grid,
-        target.normal,
-        target.largest,
-        value,
-        radius,
-        viewed(gradient),
-        state,
-        *errors,
-    )
-    for some in _chunks(np.flatnonzero(state), classes):
-        _settle(s, target, cotangent, gradient, state, some)
-    loss = _finished(s, target, Losses(value, radius, reduce.exact_parts(value)._replace(radius)))
+    value, radius, state = np.empty(q.rows), np.empty(q.rows), np.empty(q.rows, np.uint8)
+    stored = target.dtype if target.name in FORMATS else np.dtype(np.float32)  # the kernel writes no narrower format
+    gradient = np.empty((q.rows, q.classes), stored)
+    grid = (quick.grid_of(target.precision), target.normal, target.largest)
+    errors = quick.rest_error(q.classes, True), quick.additions(q.classes)
+    hi = np.ascontiguousarray(factor.hi)
+    over_rows(quick.gradient_rows, q.rows, q.rows * q.classes, *q.shared, hi, error, *grid, value, radius, viewed(gradient), state, *errors)
+    for some in _chunks(np.flatnonzero(state), q.classes):
+        _settle(s, target, factor, cotangent, gradient, state, some)
+    determined = np.where(np.isinf(radius), 0.0, radius)
+    loss = _losses(s, target, value, radius, Parts(np.zeros(q.rows, np.uint8), value, np.zeros(q.rows), determined))
     moved = [n for axis, n in enumerate(s.logits.shape) if axis != s.axis]
-    return loss, np.moveaxis(gradient.reshape((*moved, classes)), -1, s.axis)
+    return loss, np.moveaxis(gradient.astype(target.dtype, copy=False).reshape((*moved, q.classes)), -1, s.axis)
+
+
+def _relative_error(factor: Parts) -> float:
+    """The largest relative error, in units of u, of the factors' hi parts; +inf where one is not known so."""
+    if factor.kind.any():
+        return np.inf
+    inexact = (factor.radius > 0.0) | (factor.lo != 0.0)
+    if not inexact.any():
+        return 0.0
+    with np.errstate(divide="ignore", over="ignore"):
+        return 1.0 + float(np.max(factor.radius[inexact] / np.abs(factor.hi[inexact]))) / quick.U
+
+
+def _losses(s: Setting, target: Format, value: Float, radius: Float, sums: Parts) -> NDArray[Any]:
+    """The rounded loss from the rows' numbers, radius +inf and value 0 for those left open, and sums of the determined ones."""
+    left = np.flatnonzero(np.isinf(radius))
+    if s.reduced:
+        parts = reduce.joined(sums, *(_accurate(s, some) for some in _chunks(left, s.classes)))
+        total = reduce.total(parts)
+        e = reduce.finish(reduce.divided(total, s.denominator, s.over_nothing))
+        result, undecided = round_parts(e.kind, e.hi, e.lo, e.radius, target)
+        if undecided.any():
+            return family.forward(s, _exact(s)).round(target.name)
+        return result.astype(target.dtype)
+    zeros = np.zeros(value.size)
+    result, undecided = round_parts(zeros.astype(np.uint8), value, zeros, radius, target)
+    undecided[left] = True
+    for some in _chunks(np.flatnonzero(undecided), s.classes):
+        result[some] = reduce.finish(_accurate(s, some), exact=_exact(s.only(some))).round(target.name)
+    return result.astype(target.dtype).reshape(s.shape)
+
+
+def _exact(s: Setting) -> Exact:
+    return lambda where, bits: family.exact(s, where, bits)
+
+
+def _accurate(s: Setting, some: Rows) -> Parts:
+    """The losses of some rows by the double-double kernel."""
+    part = s.only(some)
+    return loss_parts(part.rows(), family.target_of(part), 1.0)
+
+
+def _settle(
+    s: Setting, target: Format, factor: Parts, cotangent: Float, gradient: NDArray[Any], state: NDArray[np.uint8], some: Rows
+) -> None:
+    """Write what the quick phase has left open in some rows of the gradient: all of a row, or the elements that are nan."""
+    part = s.only(some)
+    settled = gradient[some]
+    with np.errstate(invalid="ignore"):  # a row of state 2 holds anything
+        open_ = np.isnan(settled) | (state[some] == 2)[:, None]
+    own = Parts(factor.kind[some], factor.hi[some], factor.lo[some], factor.radius[some])
+    parts = gradient_parts(part.rows(), family.target_of(part), own, 1.0, open_)
+    g = cotangent if s.reduced else cotangent.reshape(-1)[some]
+    e = reduce.finish(parts.reshape((parts.hi.size,)), exact=lambda where, bits: family.exact_vjp(part, where, bits, g))[
+        np.flatnonzero(open_)
+    ]
+    settled[open_] = e.round(target.name).astype(gradient.dtype)
+    gradient[some] = settled
+
+
+def _chunks(rows: Rows, classes: int) -> Iterator[Rows]:
+    """The rows, a few at a time."""
+    step = max(1, _AT_ONCE // classes)
+    return (rows[first : first + step] for first in range(0, rows.size, step))

@@ -1,9 +1,9 @@
 """The quick phase: losses and gradients of class-index targets in float64, with a radius for each row.
 
 Correct rounding in two phases is Ziv's strategy ("Fast evaluation of elementary mathematical functions with correctly rounded
-last bit", ACM TOMS 17(3), 1991): where the float64 number and its radius determine the rounding, it is taken, else the double-double
-kernels decide. A rounding that is determined is unique, so the results are those of the double-double kernels, bit for bit. Logits are
-float32, bfloat16 or float16; the target is a class index y with mass on, and every other class has mass off; on + (V - 1) off = 1.
+last bit", ACM TOMS 17(3), 1991): where a float64 number and its radius determine the rounding, it is taken, else the double-double
+kernels decide. Logits are float32, bfloat16 or float16; the target is a class index y with mass on, and every other class has mass
+off; on + (V - 1) off = 1.
 
 With d_v = x_v - x_y, e_v = exp(d_v), R = sum of e_v over v != y, D = sum of d_v, S = 1 + R,
 
@@ -11,28 +11,24 @@ With d_v = x_v - x_y, e_v = exp(d_v), R = sum of e_v over v != y, D = sum of d_v
     f (p_v - t_v) = e_v f/S - off f      for v != y
     f (p_y - on)  = f ((V - 1) off - R/S)
 
-One reading of the row gives R and D: the target's logit is the anchor, so no maximum has to be found first, and nothing cancels as p_y -> 1.
-For the gradient a second pass reads the e_v, which stay in the processor's cache: O(V) memory a thread.
+One reading of the row gives R and D: the target's logit is the anchor, so no maximum has to be found first, and nothing cancels as
+p_y -> 1. For the gradient a second pass reads the e_v, which stay in the processor's cache: O(V) memory a thread.
 
-Error, in units of u = 2^-53. M = max d_v; the rows that break an assumption are left to the double-double kernels.
-    e_v         (3 |d_v| + EXP2) e_v. d_v, ln 2's inverse and their product are rounded once each: 3 |d_v|. 2^t = 2^k 2^f, k = RN(t) and
-                f = t - k are exact, |f| <= 1/2. A polynomial p of degree 11 approximates 2^f to 2^-57 (`constants`). Horner: the error e_j of
-                the coefficient of f^j onward is |c_j| + |p_j| + e_(j+1)/2, with c_1 = 0.694, p_1 <= 0.83, c_2 = 0.241, p_2 <= 0.27, c_3 =
-                0.056, p_3 <= 0.06 and so on: e_2 <= 0.6, e_1 <= 1.9. The last fma: 1 relative, e_1/2 of at least 0.707: 1.4. With
-                the approximation 2.5. EXP2 = 3.
-                Exponents are kept above -1000: e_v >= 2^-1000 instead of 0. R > 2^-900 is required, and V 2^-1000 covered by `_UP`.
-    R           3 (ln V + |ln R|) + EXP2 + additions: e_v/R is a distribution, so sum of e_v |d_v| <= R (|ln R| + its entropy), the
-                entropy at most ln V. An addition costs 1: `additions(V)` of them on the longest path.
-    D           (additions(V) + 1) sum |d_v|, and sum |d_v| <= 2 (V - 1) M - D where M >= 0, as |d_v| <= (M - d_v) + M.
-    log1p       LOG1P log1p(R): see `_log1p`
-    loss        log1p's own error; R's, times min(R, 1) >= the factor that log1p has; off's error 2 and D's; 3 of each magnitude for
-                the sums
-    gradient    e_v: 3 B + EXP2 where B >= |d_v|; S: that of R and 1; f/S: f's own and 1; off f: off's 2, f's own, and 1; the fma 1.
-                All relative to e_v |f|/S + off |f|. B = the largest |d_v|, but at most 139 + the exponent of f/S times ln 2: farther classes have
-                e_v |f|/S < 2^-200, which is added (`_TINY`).
+Error, in units of u = 2^-53, with M = max d_v >= 0 and A = `additions(V)`. A row that breaks an assumption is left to the double-double
+kernels: M < 690 and 2^-900 < R < 2^900. Then exponentials that were kept at exp(-690) = 2^-995 add less than V 2^-95 R.
+    e_v         REDUCTION |d_v| + COARSE, or FINE for the gradient (`approximate`)
+    R           sum of e_v |d_v| <= R (|ln R| + ln V): the e_v/R are a distribution, and its entropy is at most ln V. Hence
+                REDUCTION (ln V + |ln R|) + COARSE or FINE + A
+    log1p(R)    LOG1P log1p(R), and R's error times R/(1 + R) <= min(R, 1)
+    off D       |d_v| <= (M - d_v) + M, so sum |d_v| <= 2 (V - 1) M - D. Times off: A + 1 for D, 1 for off, 1 for the product
+    loss        and 3 of each magnitude, for the sums and the rounding of E
+    gradient    e_v: REDUCTION B + FINE where |d_v| <= B. S: R's error times min(R, 1), and 1. f/S: f's own and 1; off f: off's 1, f's
+                own, and 1; the fma 1: in all 6 beside e_v's, R's and f's, relative to e_v |f|/S + off |f|. B is the largest |d_v|, but at
+                most 139 + the exponent of f/S times ln 2: farther classes have e_v |f|/S < 2^-200, which `_TINY` covers.
+                For v = y, R/S and (V - 1) off have no more.
 
-Sums. A block of BLOCK classes is added in two sets of lanes, the blocks by two_sum with their errors gathered apart, the lanes
-one after the other. The classes around the target, and the last ones, stand in a buffer, where -inf takes the place of the target.
+Sums. A block of BLOCK classes is added in two sets of lanes, the blocks by two_sum, whose errors are gathered apart, and the lanes four
+at a time. The classes around the target, and the last ones, stand in a buffer, with -inf in the place of the target.
 """
 
 from __future__ import annotations
@@ -42,7 +38,7 @@ from typing import Any
 
 import numpy as np
 
-from refimpl.constants import EXP2_COARSE, EXP2_FINE, LN2, LN2_REST, LN2_SHORT
+from refimpl.approximate import COARSE, FINE, LOG1P, REDUCTION, exp, exponent, log1p
 from refimpl.doubledouble import U2, add, add_float, two_sum
 from refimpl.jit import inline, kernel, routine
 from refimpl.lanes import (
@@ -65,25 +61,16 @@ from refimpl.lanes import (
 )
 
 U = 2.0**-53
-COARSE, FINE, LOG1P = 250.0, 3.0, 8.0  # proven errors, in units of u
-_REDUCTION = 1.2  # of the argument's error, by |d_v|
 SHORT = 48  # rows of at most so many classes are worked on side by side
 CHUNK = 2 * WIDTH
 BLOCK = 8 * CHUNK
 
 _UP = 1.0 + 2.0**-20  # second-order terms, the radius' own roundings, exponentials that are not quite 0
 _TINY = 2.0**-190
-_SHIFT = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer
-_PER_LN2 = float(1 / LN2)
 _LN2_UP = 0.6932
-_LOWEST = -690.0
-_FARTHEST = 690.0  # d_v beyond it: e_v may leave the range
+_FARTHEST = 690.0
 _LARGE, _SMALL = 2.0**900, 2.0**-900
-_SQRT2 = math.sqrt(2.0)
 _EXPONENT = 0x7FF0000000000000
-_C0, _C1, _C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9 = EXP2_COARSE
-_F1, _F2, _F3, _F4, _F5, _F6, _F7, _F8, _F9, _F10, _F11 = EXP2_FINE[1:]
-_Q1, _Q2, _Q3, _Q4, _Q5, _Q6, _Q7, _Q8, _Q9, _Q10 = (1.0 / (2 * k + 1) for k in range(1, 11))
 
 
 def additions(classes: int) -> float:
@@ -91,60 +78,14 @@ def additions(classes: int) -> float:
     return float(classes) if classes <= SHORT else BLOCK / CHUNK + 12.0
 
 
+def grid_of(precision: int) -> int:
+    """What is to be added to the bits of a power of two to make it 1.5 * 2^52 times the spacing, there, of a format of that precision."""
+    return ((53 - precision) << 52) | (1 << 51)
+
+
 def rest_error(classes: int, fine: bool) -> float:
     """R's relative error in units of u, but for what ln R adds to it; `fine` exponentials are the gradient's."""
-    return _REDUCTION * math.log(classes) + (FINE if fine else COARSE) + additions(classes)
-
-
-@inline
-def _exp(d: Any, fine: bool) -> Any:
-    """exp(d) in lanes for d <= 690 (beyond, anything), at least 2^-1000."""
-    d = larger(d, splat(_LOWEST))
-    s = fma(d, splat(_PER_LN2), splat(_SHIFT))
-    f = fma(d, splat(_PER_LN2), splat(_SHIFT) - s)
-    if fine:
-        q = fma(fma(fma(fma(splat(_F11), f, splat(_F10)), f, splat(_F9)), f, splat(_F8)), f, splat(_F7))
-        q = fma(fma(fma(fma(q, f, splat(_F6)), f, splat(_F5)), f, splat(_F4)), f, splat(_F3))
-        q = fma(fma(fma(q, f, splat(_F2)), f, splat(_F1)), f, splat(1.0))
-    else:
-        q = fma(fma(fma(splat(_C9), f, splat(_C8)), f, splat(_C7)), f, splat(_C6))
-        q = fma(fma(fma(fma(q, f, splat(_C5)), f, splat(_C4)), f, splat(_C3)), f, splat(_C2))
-        q = fma(fma(q, f, splat(_C1)), f, splat(_C0))
-    return as_doubles(as_longs(q) + (as_longs(s) << integers(52)))
-
-
-@inline
-def _exponent(x: Any) -> Any:
-    """The exponents of positive normal numbers, as float64."""
-    k = (as_longs(x) >> integers(52)) + integers(-1023)
-    return as_doubles(k + as_longs(splat(_SHIFT))) - splat(_SHIFT)
-
-
-@inline
-def _log1p(r: Any) -> Any:
-    """log1p(r) in lanes for 2^-1000 <= r <= 2^900, with a relative error of LOG1P u.
-
-    1 + r = s + c exactly, s = 2^k m with m in [sqrt(1/2), sqrt(2)], z = (m - 1)/(m + 1), log1p(r) = k ln 2 + 2 atanh(z) + c/s.
-    z is off by 2 u, z^2 by 5. The series in z^2 < 0.0295 to the tenth power leaves 2^-55; its factor 1 + z^2(...) is off by 1.2 with the last
-    fma, and atanh by 4.4 with z and the product. k = 0: c/s is at most a third of the sum where they differ in sign, and
-    its error 2 u^2; the sum adds 1: 4.4 * 4/3 + 1 < 7. k > 0: the sum is at least |2 atanh(z)| and half of k ln 2, whose product with the
-    short part is exact: 4.4 + 1 for the inner sum and 1 for the outer. Given as 8.
-    """
-    one = splat(1.0)
-    s, c = two_sum(one, r)
-    bits = as_longs(s)
-    m = as_doubles((bits & integers(0x000FFFFFFFFFFFFF)) + integers(0x3FF0000000000000))
-    k = _exponent(s)
-    upper = where_less(splat(_SQRT2), m, one, splat(0.0))
-    k = k + upper
-    m = m - upper * (m * splat(0.5))
-    f = m - one
-    z = f / (f + splat(2.0))
-    w = z * z
-    q = fma(fma(fma(fma(splat(_Q10), w, splat(_Q9)), w, splat(_Q8)), w, splat(_Q7)), w, splat(_Q6))
-    q = fma(fma(fma(fma(fma(q, w, splat(_Q5)), w, splat(_Q4)), w, splat(_Q3)), w, splat(_Q2)), w, splat(_Q1))
-    atanh = (z + z) * fma(q, w, one)
-    return k * splat(LN2_SHORT) + (atanh + (k * splat(LN2_REST) + c / s))
+    return REDUCTION * math.log(classes) + (FINE if fine else COARSE) + additions(classes)
 
 
 @inline
@@ -187,7 +128,7 @@ def _read_row(row: Any, y: int, buffer: Any, exponentials: Any, keep: bool) -> A
                 high = larger(larger(high, c), d)
                 if keep:
                     low = smaller(smaller(low, c), d)
-                c, d = _exp(c, keep), _exp(d, keep)
+                c, d = exp(c, keep), exp(d, keep)
                 if keep:
                     store(exponentials, v, c)
                     store(exponentials, v + WIDTH, d)
@@ -211,7 +152,7 @@ def _read_row(row: Any, y: int, buffer: Any, exponentials: Any, keep: bool) -> A
                 total_drift += x - anchor_number
                 least = min(least, x - anchor_number)
                 most = max(most, x - anchor_number) if x == x else x
-        c, d = _exp(load(buffer, 0) - anchor, keep), _exp(load(buffer, WIDTH) - anchor, keep)
+        c, d = exp(load(buffer, 0) - anchor, keep), exp(load(buffer, WIDTH) - anchor, keep)
         if keep:
             store(exponentials, begin, c)
             store(exponentials, begin + WIDTH, d)
@@ -236,14 +177,14 @@ def _read_short(x: Any, index: Any, begin: int, end: int, counts: Any, columns: 
         d = load(columns[v], 0) - anchor
         drift = drift + d
         most = larger(most, d)
-        rest = rest + where_equal(target, splat(float(v)), splat(0.0), _exp(d, False))
+        rest = rest + where_equal(target, splat(float(v)), splat(0.0), exp(d, False))
     return rest, drift, most
 
 
 @inline
 def _relative(rest: Any, base: float) -> Any:
     """R's relative error in units of u; `base` is its `rest_error`."""
-    return (magnitude(_exponent(rest)) + splat(1.0)) * splat(_REDUCTION * _LN2_UP) + splat(base)
+    return (magnitude(exponent(rest)) + splat(1.0)) * splat(REDUCTION * _LN2_UP) + splat(base)
 
 
 @inline
@@ -251,7 +192,7 @@ def _losses(rest: Any, drift: Any, most: Any, spread: float, off: float, constan
     """(loss, radius) in lanes; the radius is +inf where the row is left to the other kernels. `spread` is 2 (V - 1)."""
     unknown = splat(np.inf)
     known = larger(smaller(rest, splat(_LARGE)), splat(_SMALL))
-    loss = _log1p(known)
+    loss = log1p(known)
     size = loss
     error = loss * splat(LOG1P) + smaller(known, splat(1.0)) * _relative(known, base)
     if off != 0.0:
@@ -348,8 +289,8 @@ def loss_tiles(
 def _nearest(value: Any, radius: Any, grid: int, normal: float) -> Any:
     """(low, high): value - radius and value + radius rounded to a narrower format, as float64.
 
-    Adding and subtracting 1.5 * 2^52 times the spacing of the format's numbers there rounds to a multiple of it, ties to even. `grid` adds to the
-    bits of a power of two what makes it that number; below `normal` the spacing stays the same. A zero is +0.
+    Adding and subtracting 1.5 * 2^52 times the spacing of the format's numbers there rounds to a multiple of it, ties to even: see
+    `grid_of`; below `normal` the spacing stays the same. A zero is +0.
     """
     power = as_longs(larger(magnitude(value), splat(normal))) & integers(_EXPONENT)
     shift = as_doubles(power + integers(grid))
@@ -379,15 +320,15 @@ def gradient_rows(
 ) -> None:
     """Rows start to stop: the losses with their radii, as in `loss_tiles`, and factor_i (p_v - t_v), rounded.
 
-    The gradient's format is that of the array `gradient`, described by `grid` (see `_nearest`), its smallest `normal` and its `largest` number;
-    `factor` carries a relative error of `factor_error` u. The state of a row is 0 where all of its gradient is determined, 1 where the
-    elements that are nan are not, 2 where nothing is.
+    The gradient's format has `grid_of` its precision, the smallest `normal` and the `largest` number; `factor` carries a relative error
+    of `factor_error` u. The state of a row is 0 where all of its gradient is determined, 1 where the elements that are nan are not, 2
+    where nothing is.
     """
     classes = x.shape[1]
     spread, others = 2.0 * (classes - 1.0), (classes - 1.0) * off
     full = classes // CHUNK * CHUNK
     buffer, exponentials = np.empty(CHUNK, np.float32), np.empty(full + CHUNK)
-    spare, tail, unknown = np.empty(WIDTH), np.empty(CHUNK, gradient.dtype), splat(np.nan)
+    tail, unknown = np.empty(CHUNK, gradient.dtype), splat(np.nan)
     for i in range(start, stop):
         f, out = factor[i], gradient[i]
         state[i], value[i], radii[i] = 0, 0.0, 0.0
@@ -405,8 +346,8 @@ def gradient_rows(
             continue
         s = 1.0 + rest
         q, c = f / s, f * off
-        reach = max(most, min(-least, 139.0 + _LN2_UP * max(0.0, 1.0 + lane(_exponent(splat(abs(q))), 0))))
-        relative = _REDUCTION * reach + FINE + factor_error + 6.0 + min(1.0, rest) * lane(_relative(splat(rest), base), 0)
+        reach = max(most, min(-least, 139.0 + _LN2_UP * max(0.0, 1.0 + lane(exponent(splat(abs(q))), 0))))
+        relative = REDUCTION * reach + FINE + factor_error + 6.0 + min(1.0, rest) * lane(_relative(splat(rest), base), 0)
         relative *= U * _UP
         slope, level = splat(q), splat(-c)
         slope_error, level_error = splat(abs(q) * relative), splat(abs(c) * relative + _TINY)

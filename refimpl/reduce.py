@@ -147,6 +147,13 @@ def _quotient(a: Any, b: Any, result: Any) -> None:
     result[0], result[1] = div(a[0], a[1], b[0], b[1])
 
 
+def joined(*parts: Parts) -> Parts:
+    """1-d parts, one after the other."""
+    kind = np.concatenate([part.kind for part in parts])
+    hi, lo, radius = (np.concatenate(arrays) for arrays in zip(*(part.arrays()[1:] for part in parts), strict=True))
+    return Parts(kind, hi, lo, radius)
+
+
 def total(parts: Parts) -> Parts:
     """The sum of all elements, as 0-d parts. Infinities of both signs, or a nan, give nan."""
     result = np.zeros(4)

@@ -4,10 +4,11 @@ A sum is formed block by block. The blocks' sums stand on a stack of levels, lik
 2^j blocks or nothing, and after block number n (from 1) as many levels are merged as n ends with zeros. `total` adds what is
 left, lowest level first. The order depends on the number of blocks alone.
 
-Depth. Let B blocks (the last one may be short), K = floor(log2 B'), B' of them on the stack. A block at level j has passed j additions; `total` adds it
-to what stands below, and then each filled level above, at most K - j: together K + 1, and where B = 2^K all blocks are at level
-K, or B' = 2^K - 1 fills the levels below it. So a block passes at most ceil(log2 B) additions (adding to nothing is exact),
-each with a relative error of ADD u^2.
+Depth. Let B be the number of blocks, the last of which may be short and is then not on the stack, and 2^K <= B' < 2^(K+1) that of those
+on it. A block at level j has passed j additions; `total` adds it to what stands below, and the sum then meets the filled levels above, at
+most K - j: together K + 1 <= ceil(log2 B), except where B = 2^K. Then all blocks are at level K and nothing is added to them; and
+B = B' + 1 = 2^(K+1) has K + 1 = log2 B. So a block passes at most ceil(log2 B) additions that round (adding to nothing does not), each
+with a relative error of ADD u^2.
 
 Source: N. Higham, "The accuracy of floating point summation", SIAM J. Sci. Comput. 14(4), 1993.
 """

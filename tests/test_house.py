@@ -33,12 +33,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("refimpl.operation",),
     ("refimpl.targets", "refimpl.bounds"),
     ("refimpl.doubledouble",),
-    ("refimpl.elementary",),
+    ("refimpl.sums",),
+    ("refimpl.elementary", "refimpl.approximate"),
     ("refimpl.rows",),
     ("refimpl.reduce",),
-    ("refimpl.smoothing", "refimpl.pointwise", "refimpl.divergence"),
+    ("refimpl.smoothing", "refimpl.pointwise", "refimpl.divergence", "refimpl.quick"),
     ("refimpl.family",),
+    ("refimpl.phases",),
     ("refimpl.operations",),
+    ("refimpl.nearest",),
     ("refimpl",),
     ("vectors",),
     ("conformance.case",),
@@ -59,7 +62,7 @@ OUTSIDE = {
     "conformance": {"numpy", "ml_dtypes", "safetensors", "rich"},
     "vectors": set(),
 }
-COMPILERS = {"numba", "llvmlite"}  # in refimpl/jit.py only
+COMPILERS = {"numba", "llvmlite"}  # in refimpl/jit.py and refimpl/lanes.py only
 FRAMEWORKS = {"torch": "torch", "jax": "jax", "optax": "jax", "scipy": "scipy"}  # each in one adapter's file only
 
 MACHINE = re.compile(rb"(?<![\w.~-])/(?:work|root|home|Users|opt)/[\w.]|(?<![\w.])\.\./shared\b")
@@ -148,7 +151,7 @@ def test_only_what_a_package_may_lean_on(module: str) -> None:
     package = module.partition(".")[0]
     foreign = {name for name in imports(module) if name.partition(".")[0] not in PACKAGES} - sys.stdlib_module_names
     allowed = set(OUTSIDE[package])
-    if package == "refimpl" and module != "refimpl.jit":
+    if package == "refimpl" and module not in ("refimpl.jit", "refimpl.lanes"):
         allowed -= COMPILERS
     if module.startswith("conformance.adapters."):
         allowed |= {name for name, adapter in FRAMEWORKS.items() if module == f"conformance.adapters.{adapter}"}

@@ -20,9 +20,9 @@ Algorithm
 Error, in units of u^2. D = depth(V), ADD = 3.
     output      gap is exact, log1p(rest): ADD D + EXP + LOG1P; their sum ADD: relative to gap_v + log1p(rest)
     G           the positive and the negative terms in one sum, ADD D, the maximum's 2: relative to sum |g_u|
-    gradient    e_v G/(1 + rest): G; 1 + rest ADD D + EXP + 2; DIV; EXP for e_v; a product MUL; a difference ADD: ADD (2 D + 1) + 2 EXP + DIV +
-                MUL + 4, relative to |g_v| + e_v/(1 + rest) sum |g_u|; for the maximum, rest's error enters rest/(1 + rest)
-                once, damped, relative to sum |g_u| (1 + rest/(1 + rest))
+    gradient    e_v G/(1 + rest): G; 1 + rest ADD D + EXP + 2; DIV; EXP for e_v; a product MUL; a difference ADD: ADD (2 D + 1) +
+                2 EXP + DIV + MUL + 4, relative to |g_v| + e_v/(1 + rest) sum |g_u|; for the maximum, rest's error enters
+                rest/(1 + rest) once, damped, relative to sum |g_u| (1 + rest/(1 + rest))
 
 Source: the log-sum-exp with the maximum taken out, Blanchard, Higham, Higham, "Accurately computing the log-sum-exp and softmax
 functions", IMA J. Numer. Anal. 41(4), 2021.

@@ -34,16 +34,17 @@ from typing import Any
 
 import numpy as np
 
-from refimpl import family
+from refimpl import family, phases
 from refimpl.ball import Ball
 from refimpl.bounds import Float
-from refimpl.enclosure import Enclosure
+from refimpl.enclosure import Enclosure, Format
 from refimpl.operation import (
     ALL_IGNORED,
     SMOOTHING_MASS,
     TARGET_ENTROPY,
     WIDE,
     Arithmetic,
+    Array,
     Clause,
     Example,
     Index,
@@ -102,6 +103,18 @@ def smoothed_attention_loss_vjp(
     setting, call = _setting(**arguments)
     g = cotangent_of(cotangent, ())
     return {"logits": family.vjp(setting, g, lambda where, bits: exact_vjp("logits", where, bits, cotangent=g, **call))}
+
+
+def quick(to: Format, /, **call: Any) -> Array | None:
+    """The output rounded, where the quick phase applies: `phases.rounded`."""
+    return phases.rounded(_setting(**call)[0], to)
+
+
+def quick_vjp(to: Format, /, *, cotangent: Any, **call: Any) -> tuple[Array, dict[str, Array]] | None:
+    """The same with the gradient: `phases.rounded_with_gradient`."""
+    setting, _ = _setting(**call)
+    both = phases.rounded_with_gradient(setting, to, cotangent_of(cotangent, ()))
+    return None if both is None else (both[0], {"logits": both[1]})
 
 
 def exact(where: Sequence[int], bits: int, **call: Any) -> list[Ball]:
@@ -264,4 +277,6 @@ OPERATION = Operation(
     exact_vjp=exact_vjp,
     bound=bound,
     bound_vjp=bound_vjp,
+    quick=quick,
+    quick_vjp=quick_vjp,
 )
