@@ -16,8 +16,9 @@ exp. With s = RN(d/ln 2) by adding a shift, f = d/ln 2 - s: |f| <= 1/2 and exp(d
 log1p. 1 + r = s + c exactly, s = 2^k m with m in [sqrt(1/2), sqrt(2)], z = (m - 1)/(m + 1): log1p(r) = k ln 2 + 2 atanh(z) + c/s.
     m - 1 is exact, so z is off by 2 and z^2 by 5. The series in z^2 <= 0.0295, to its tenth power, leaves out 0.25; its sum 1 + z^2(...)
     is off by 1.2 with its last fma, and 2 atanh(z) by 4.5 with z and the product.
-    k = 0: where c and m - 1 differ in sign, c is at most a quarter of m - 1, and its quotient's error is of second order: 4.5 * 4/3 + 1 =
-    7. k > 0: the sum is at least |2 atanh(z)|, and half of k ln 2, whose product with the short part of ln 2 is exact: 4.5, 1 for the
+    k = 0: the error of c/s is of second order. Where c and m - 1 differ in sign, c is at most a quarter of m - 1: 4.5 * 4/3 + 1 = 7; but up
+    to half of it for m - 1 = 2^-52, whose series is exactly 1, so that the first part is off by 2: 2 * 2 + 1 = 5.
+    k > 0: the sum is at least |2 atanh(z)|, and half of k ln 2, whose product with the short part of ln 2 is exact: 4.5, 1 for the
     inner sum, 1 for the outer: 6.5. Given as 8.
 """
 

@@ -302,14 +302,14 @@ def classes_last(name: str, value: Any) -> Array:
     return array
 
 
-def indices(name: str, value: Any) -> NDArray[np.int64]:
-    """`value` as int64 indices; raises `TypeError` where it doesn't hold integers."""
+def indices(name: str, value: Any) -> NDArray[np.integer[Any]]:
+    """`value` as int64 indices, or uint64 where it is such; raises `TypeError` where it doesn't hold integers."""
     array = regular(name, value)
     if array.size == 0 and not hasattr(value, "dtype"):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} has dtype {array.dtype}; class indices are integers: convert them with .astype('int64')")
-    return array.astype(np.int64)
+    return array.astype(np.uint64 if array.dtype == np.uint64 else np.int64, copy=False)
 
 
 def same_shape(first: str, a: Array, second: str, b: Array) -> None:

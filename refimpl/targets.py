@@ -7,9 +7,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refimpl.jit import frozen, kernel
 from refimpl.operation import InvalidInput, OutOfRange, indices, real
 
 Float = NDArray[np.float64]
+
+
+@kernel
+def keep(target: Any, ignored: Any, named: bool, classes: int, index: Any, kept: Any) -> int:
+    """Writes the class of each row, 0 for those that hold `ignored` (if such a value is `named`), and whether they are kept.
+
+    Returns the first row that is kept and names no class, or -1.
+    """
+    for i in range(target.size):
+        kept[i] = not (named and target[i] == ignored)
+        index[i] = target[i] if kept[i] else 0
+        if kept[i] and not (0 <= target[i] < classes):
+            return i
+    return -1
 
 
 def class_targets(
@@ -23,15 +38,14 @@ def class_targets(
     t = indices("target", target)
     if t.shape != shape:
         raise InvalidInput(f"target has shape {t.shape}; pass {shape}, one class for each row")
-    flat, given = t.reshape(-1), np.asarray(target).reshape(-1)
-    wrapped = (given > np.iinfo(np.int64).max) if given.dtype == np.uint64 else np.zeros(flat.size, bool)
-    kept = np.ones(flat.size, bool) if ignored is None else (flat != ignored) | wrapped
-    bad = np.flatnonzero(kept & ((flat < 0) | (flat >= classes)))
-    if bad.size:
-        where = [int(i) for i in np.unravel_index(bad[0], shape)]
+    flat, index, kept = frozen(t.reshape(-1)), np.empty(t.size, np.int64), np.empty(t.size, np.bool_)
+    named = ignored is not None and np.iinfo(flat.dtype).min <= ignored <= np.iinfo(flat.dtype).max
+    bad = keep(flat, flat.dtype.type(ignored if named else 0), named, classes, index, kept)
+    if bad >= 0:
+        where = [int(i) for i in np.unravel_index(bad, shape)]
         or_ignored = f" or {parameter} = {ignored}" if ignored is not None else f" or name the value that ignores a row as {parameter}"
-        raise OutOfRange(f"target{where} is {int(given[bad[0]])}; pass a class from 0 to {classes - 1},{or_ignored}")
-    return np.where(kept, flat, 0), kept
+        raise OutOfRange(f"target{where} is {int(flat[bad])}; pass a class from 0 to {classes - 1},{or_ignored}")
+    return index, kept
 
 
 def class_weight(weight: Any, classes: int) -> Float | None:
