@@ -23,7 +23,8 @@ from refimpl.bounds import MARGIN, Float, LogSoftmax, mean_bound, sum_bound
 from refimpl.enclosure import Enclosure, Exact
 from refimpl.operation import Arithmetic
 from refimpl.reduce import Parts
-from refimpl.smoothing import Target, gradient_parts, loss_parts, smoothed_masses
+from refimpl.smoothing import Target, loss_parts, smoothed_masses
+from refimpl.smoothing_gradient import gradient_parts
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,13 @@ from refimpl.family import Setting
 from refimpl.jit import over_rows
 from refimpl.lanes import WIDTH, viewed
 from refimpl.reduce import Parts
-from refimpl.smoothing import SMALL, gradient_parts, loss_parts
+from refimpl.smoothing import SMALL, loss_parts
+from refimpl.smoothing_gradient import gradient_parts_at
 
 Rows = NDArray[np.intp]
 
 _TILES = 4096  # partial sums over rows, at most about as many
-_AT_ONCE = 1 << 18  # elements that the accurate phase works on at a time
+_AT_ONCE = 1 << 19  # elements that the accurate phase works on at a time
 
 
 @dataclass(frozen=True)
@@ -135,11 +136,10 @@ def _settle(
     with np.errstate(invalid="ignore"):  # a row of state 2 holds anything
         open_ = np.isnan(settled) | (state[some] == 2)[:, None]
     own = Parts(factor.kind[some], factor.hi[some], factor.lo[some], factor.radius[some])
-    parts = gradient_parts(part.rows(), family.target_of(part), own, 1.0, open_)
+    parts = gradient_parts_at(part.rows(), family.target_of(part), own, 1.0, open_)
     g = cotangent if s.reduced else cotangent.reshape(-1)[some]
-    e = reduce.finish(parts.reshape((parts.hi.size,)), exact=lambda where, bits: family.exact_vjp(part, where, bits, g))[
-        np.flatnonzero(open_)
-    ]
+    places = np.flatnonzero(open_)
+    e = reduce.finish(parts, exact=lambda where, bits: family.exact_vjp(part, places[where].tolist(), bits, g))
     settled[open_] = e.round(target.name).astype(gradient.dtype)
     gradient[some] = settled
 

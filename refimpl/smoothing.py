@@ -42,7 +42,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refimpl.doubledouble import ADD, DIV, MUL, TINY, U2, add, add_float, add_positive, div, mul, mul_float, two_sum
+from refimpl.doubledouble import ADD, MUL, TINY, U2, add, add_positive, div, mul, mul_float, two_sum
 from refimpl.elementary import EXP, LOG1P, log, log1p
 from refimpl.jit import frozen, inline, kernel, routine
 from refimpl.reduce import UP, Parts, over_wide_rows
@@ -53,7 +53,6 @@ from refimpl.rows import (
     add_class,
     collect,
     depth,
-    exp_minus,
     gap,
     long_sums,
     scan,
@@ -115,7 +114,7 @@ def smoothed_masses(smoothing: float, classes: float, only_others: bool, entropy
 
 
 @inline
-def _mass(v: int, i: int, index: Any, given: Any, masses: Any) -> Any:
+def mass(v: int, i: int, index: Any, given: Any, masses: Any) -> Any:
     """t_v of row i."""
     if given.shape[0] > 0:
         h, l = mul_float(masses[0], masses[1], given[i, v])
@@ -126,7 +125,7 @@ def _mass(v: int, i: int, index: Any, given: Any, masses: Any) -> Any:
 
 
 @inline
-def _coefficient(v: int, th: float, tl: float, weight: Any) -> Any:
+def coefficient(v: int, th: float, tl: float, weight: Any) -> Any:
     """c_v = w_v t_v."""
     if weight.size == 0:
         return th, tl
@@ -135,7 +134,7 @@ def _coefficient(v: int, th: float, tl: float, weight: Any) -> Any:
 
 
 @inline
-def _lossy(v: int, th: float, ch: float, weight: Any) -> float:
+def lossy_of(v: int, th: float, ch: float, weight: Any) -> float:
     """1 + w_v where underflow may have touched t_v or c_v, else 0."""
     if ch == 0.0 or (th >= SMALL and ch >= SMALL):
         return 0.0
@@ -176,15 +175,15 @@ def _terms(x: Any, i: int, top: float, scale: float, index: Any, given: Any, wei
     row = x[i]
     infinite, magnitude, lossy, lossy_gaps = False, 0.0, 0.0, 0.0
     for v in range(row.size):
-        th, tl = _mass(v, i, index, given, masses)
-        ch, cl = _coefficient(v, th, tl, weight)
+        th, tl = mass(v, i, index, given, masses)
+        ch, cl = coefficient(v, th, tl, weight)
         ah, al, eh, el = 0.0, 0.0, 0.0, 0.0
         if ch > 0.0:
             gh, gl = gap(np.float64(row[v]), top, scale)
             if gh == np.inf:
                 infinite = True
             else:
-                touched = _lossy(v, th, ch, weight)
+                touched = lossy_of(v, th, ch, weight)
                 lossy += touched
                 lossy_gaps += touched * gh
                 ah, al = mul(ch, cl, gh, gl)
@@ -275,108 +274,9 @@ def loss_rows(
                 radius[i] = 0.0
 
 
-@routine
-def _slope(row: Any, i: int, m: int, top: float, scale: float, index: Any, given: Any, weight: Any, masses: Any, lane: Any) -> Any:
-    """(rest, the sum of c_v over v != m, C/(1 + rest), C, lossy) of a row, as double-doubles but for the last two."""
-    eh, el, _, _ = long_sums(row, m, -1, top, scale, lane)
-    rest, rest_l = eh * REST_UNSCALE, el * REST_UNSCALE
-    lossy = 0.0
-    for v in range(row.size):
-        th, tl = _mass(v, i, index, given, masses)
-        h, l = _coefficient(v, th, tl, weight)
-        lossy += _lossy(v, th, h, weight)
-        add_class(lane, 0, v, h if v != m else 0.0, l if v != m else 0.0)  # the maximum's own coefficient is added last
-    oh, ol = collect(lane, 0, row.size)
-    th, tl = _mass(m, i, index, given, masses)
-    h, l = _coefficient(m, th, tl, weight)
-    ch, cl = add_positive(oh, ol, h, l)
-    sh, sl = add_float(rest, rest_l, 1.0)
-    qh, ql = div(ch, cl, sh, sl)
-    return rest, rest_l, oh, ol, qh, ql, ch, lossy
-
-
-@inline
-def _difference(
-    row: Any, v: int, i: int, m: int, top: float, scale: float, slope: Any, index: Any, given: Any, weight: Any, masses: Any
-) -> Any:
-    """(p_v C - c_v, the magnitude of its terms)."""
-    rest, rest_l, oh, ol, qh, ql, _, _ = slope
-    if v == m and rest < 1.0:
-        th, tl = mul(qh, ql, rest, rest_l)
-        h, l = add(oh, ol, -th, -tl)
-        return h, l, oh + th
-    h, l = gap(np.float64(row[v]), top, scale)
-    h, l = exp_minus(h * (1.0 / scale), l * (1.0 / scale))
-    h, l = mul(h, l, qh, ql)
-    th, tl = _mass(v, i, index, given, masses)
-    th, tl = _coefficient(v, th, tl, weight)
-    magnitude = h * REST_UNSCALE + th
-    h, l = add(h * REST_UNSCALE, l * REST_UNSCALE, -th, -tl)
-    return h, l, magnitude
-
-
-@kernel
-def gradient_rows(
-    start: int,
-    stop: int,
-    x: Any,
-    index: Any,
-    given: Any,
-    kept: Any,
-    factor_hi: Any,
-    factor_lo: Any,
-    factor_radius: Any,
-    wanted: Any,
-    kind: Any,
-    hi: Any,
-    lo: Any,
-    radius: Any,
-    weight: Any,
-    masses: Any,
-    scale: float,
-    relative: float,
-) -> None:
-    """factor_i * (p_v C - c_v) for rows start to stop; 0 for ignored rows and for a factor of 0, nan without a softmax.
-
-    Where `wanted` (rows, V) isn't empty, only the elements for which it is not 0 are worked out.
-    """
-    lane = scratch()
-    classes = x.shape[1]
-    everything = wanted.shape[0] == 0
-    for i in range(start, stop):
-        fh, fl, fr = factor_hi[i], factor_lo[i], factor_radius[i]
-        hi[i], lo[i], radius[i], kind[i] = 0.0, 0.0, 0.0, 0
-        if kept[i] == 0 or (fh == 0.0 and fr == 0.0):
-            continue
-        row = x[i]
-        m, top = scan(row)
-        if m < 0 or fh != fh:
-            kind[i] = 3
-            continue
-        slope = _slope(row, i, m, top, scale, index, given, weight, masses, lane)
-        size, ch, lossy = abs(fh), slope[6], slope[7]
-        lost = 16.0 * TINY * ((1.0 + size) * (1.0 + ch) + size * lossy)
-        for v in range(classes):
-            if everything or wanted[i, v] != 0:
-                h, l, magnitude = _difference(row, v, i, m, top, scale, slope, index, given, weight, masses)
-                hi[i, v], lo[i, v] = mul(h, l, fh, fl)
-                exact = classes == 1 or (magnitude == 0.0 and row[v] == -np.inf)
-                radius[i, v] = 0.0 if exact else ((relative * U2 * size + fr) * magnitude + lost) * UP
-
-
 def loss_parts(x: NDArray[Any], target: Target, scale: float) -> Parts:
     """The loss of each of the rows x (rows, V), ignored rows as 0."""
     parts = Parts.empty(x.shape[0])
     relative = ADD * (2 * depth(x.shape[1]) + 3) + EXP + LOG1P + MUL + 20
     over_wide_rows(loss_rows, x, (*target.by_row(), *parts.arrays()), (*target.shared(), target.entropy, scale, relative))
-    return parts
-
-
-def gradient_parts(x: NDArray[Any], target: Target, factor: Parts, scale: float, wanted: NDArray[np.bool_] | None = None) -> Parts:
-    """The gradient of sum_i factor_i * loss_i with respect to the rows x (rows, V); only where it is `wanted`, if that is given."""
-    parts = Parts.empty(*x.shape)
-    relative = ADD * (2 * depth(x.shape[1]) + 2) + 2 * EXP + DIV + 2 * MUL + 22
-    factors = (frozen(array) for array in factor.arrays()[1:])
-    chosen = np.zeros((0, 0), np.bool_) if wanted is None else wanted
-    over_wide_rows(gradient_rows, x, (*target.by_row(), *factors, frozen(chosen), *parts.arrays()), (*target.shared(), scale, relative))
     return parts

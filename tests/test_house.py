@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("refimpl.elementary", "refimpl.approximate"),
     ("refimpl.rows",),
     ("refimpl.reduce",),
-    ("refimpl.smoothing", "refimpl.pointwise", "refimpl.divergence", "refimpl.quick"),
+    ("refimpl.smoothing", "refimpl.smoothing_gradient", "refimpl.pointwise", "refimpl.divergence", "refimpl.quick"),
     ("refimpl.family",),
     ("refimpl.phases",),
     ("refimpl.operations",),
