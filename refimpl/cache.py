@@ -56,6 +56,8 @@ _LOG = logging.getLogger("refimpl")
 
 def keep(compiled: Any) -> Any:
     """Give a function that Numba compiles this cache; it is compiled in every process where its source can't be read."""
+    if numba.config.DISABLE_JIT:  # a plain function
+        return compiled
     function = compiled.py_func
     with suppress(OSError):
         compiled._cache = KernelCache(function, _digest(Path(inspect.getfile(function)).read_bytes()))
