@@ -1,23 +1,17 @@
-"""The only place that compiles: strict IEEE arithmetic, cached on disk.
+"""The only place that compiles: strict IEEE arithmetic.
 
 `inline` marks the small building blocks (always inlined by LLVM), `routine` the larger ones, `kernel` the loops over rows
-(entered from Python, run without the GIL). All are compiled without fastmath: no reassociation, no unrequested fusing, the same
-bits on every IEEE machine. The only fused operation is the one written as `fma`.
-
-The cache. Numba keys its cache on a function's own file, so a change in a callee's file would go unnoticed. Ours lives
-in a folder named by a digest of all sources of this package; a new source gives a new folder. Where no folder can be written,
-kernels are compiled in every process.
+(entered from Python, run without the GIL, kept on disk by `refimpl.cache`). All are compiled without fastmath: no reassociation, no
+unrequested fusing, the same bits on every IEEE machine. The only fused operation is the one written as `fma`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numba
@@ -27,31 +21,9 @@ from numba import types
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
-_ROOT = Path(__file__).parent
+from refimpl.cache import keep
+
 _GRAIN = 1 << 15  # elements below which a second thread costs more than it saves
-
-
-@cache
-def _cache_folder() -> str:
-    digest = hashlib.sha256(numba.__version__.encode())
-    for source in sorted(_ROOT.rglob("*.py")):
-        digest.update(source.read_bytes())
-    base = Path(numba.config.CACHE_DIR or _ROOT / "__pycache__")
-    return str(base / f"kernels-{digest.hexdigest()[:16]}")
-
-
-def _compile(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    def decorate(function: Callable[..., Any]) -> Any:
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = _cache_folder()
-        try:
-            return numba.njit(error_model="numpy", cache=True, **options)(function)
-        except RuntimeError:  # no folder of the cache can be written
-            return numba.njit(error_model="numpy", **options)(function)
-        finally:
-            numba.config.CACHE_DIR = before
-
-    return decorate
 
 
 def inline(function: Callable[..., Any]) -> Any:
@@ -66,7 +38,7 @@ def routine(function: Callable[..., Any]) -> Any:
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a loop over rows that Python calls; it holds no lock while it runs."""
-    return _compile(nogil=True)(function)
+    return keep(numba.njit(error_model="numpy", nogil=True)(function))
 
 
 @intrinsic

@@ -2,8 +2,40 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numba
+import pytest
 from hypothesis import settings
+
+from tests import kernels
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("explore", deadline=None, max_examples=2000, print_blob=True)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts programs with kernels of their own: `tests.kernels.start` in a file of the test's."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: Any, **keywords: Any) -> subprocess.Popen[str]:
+        started.append(kernels.start(tmp_path / "program.py", *arguments, **keywords))
+        return started[-1]
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder of this process."""
+    path = tmp_path / "kernels"
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(path))
+    return path
