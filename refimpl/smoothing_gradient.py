@@ -10,19 +10,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refimpl.doubledouble import ADD, DIV, MUL, TINY, U2, add, add_float, add_positive, div, mul
+from refimpl.doubledouble import ADD, DIV, MUL, TINY, U2, add, add_float, add_positive, div, mul, mul_float
 from refimpl.elementary import EXP
 from refimpl.jit import frozen, inline, kernel, routine
 from refimpl.reduce import UP, Parts, over_wide_rows
 from refimpl.rows import REST_UNSCALE, add_class, collect, depth, exp_minus, gap, long_sums, scan, scratch
-from refimpl.smoothing import Target, coefficient, lossy_of, mass
+from refimpl.smoothing import SMALL, Target, coefficient, lossy_of, mass
+
+
+@inline
+def _index_masses(classes: int, hit: bool, masses: Any) -> Any:
+    """(the sum of t_v over v != m, C, lossy) of a class index, which is m where it is a `hit`: no more than a product and a sum."""
+    if hit or classes == 1:
+        oh, ol = mul_float(masses[2], masses[3], classes - 1.0)
+    else:
+        oh, ol = mul_float(masses[2], masses[3], classes - 2.0)
+        oh, ol = add_positive(oh, ol, masses[0], masses[1])
+    ch, cl = (1.0, 0.0) if classes > 1 else (masses[0], masses[1])
+    return oh, ol, ch, cl, 2.0 * classes if 0.0 < masses[2] < SMALL else 0.0
 
 
 @routine
-def _slope(row: Any, i: int, m: int, top: float, scale: float, index: Any, given: Any, weight: Any, masses: Any, lane: Any) -> Any:
-    """(rest, the sum of c_v over v != m, C/(1 + rest), C, lossy) of a row, as double-doubles but for the last two."""
-    eh, el, _, _ = long_sums(row, m, -1, top, scale, lane)
-    rest, rest_l = eh * REST_UNSCALE, el * REST_UNSCALE
+def _masses(row: Any, i: int, m: int, index: Any, given: Any, weight: Any, masses: Any, lane: Any) -> Any:
+    """The same for weights or a distribution."""
     lossy = 0.0
     for v in range(row.size):
         th, tl = mass(v, i, index, given, masses)
@@ -33,6 +43,18 @@ def _slope(row: Any, i: int, m: int, top: float, scale: float, index: Any, given
     th, tl = mass(m, i, index, given, masses)
     h, l = coefficient(m, th, tl, weight)
     ch, cl = add_positive(oh, ol, h, l)
+    return oh, ol, ch, cl, lossy
+
+
+@routine
+def _slope(row: Any, i: int, m: int, top: float, scale: float, index: Any, given: Any, weight: Any, masses: Any, lane: Any) -> Any:
+    """(rest, the sum of c_v over v != m, C/(1 + rest), C, lossy) of a row, as double-doubles but for the last two."""
+    eh, el, _, _ = long_sums(row, m, -1, top, scale, lane)
+    rest, rest_l = eh * REST_UNSCALE, el * REST_UNSCALE
+    if given.shape[0] == 0 and weight.size == 0:
+        oh, ol, ch, cl, lossy = _index_masses(row.size, m == index[i], masses)
+    else:
+        oh, ol, ch, cl, lossy = _masses(row, i, m, index, given, weight, masses, lane)
     sh, sl = add_float(rest, rest_l, 1.0)
     qh, ql = div(ch, cl, sh, sl)
     return rest, rest_l, oh, ol, qh, ql, ch, lossy
