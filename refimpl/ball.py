@@ -1,8 +1,9 @@
 """Ball arithmetic for the exact forms: python-flint's `arb`, with what it leaves out.
 
-A ball is an interval of real numbers that is certain to hold the true value. Where a value is not a real number the exact
-forms return a Python float instead: +inf, -inf or nan. python-flint keeps its working precision in one global, so
-`precision` holds a lock for as long as it is set.
+A ball is an interval of real numbers that is certain to hold the true value. Its ends are dyadic rationals, as the numbers of every
+format and the points halfway between them are; so a true value that is one of those is known just if its ball has the radius 0, and
+`refimpl.rational` says how an exact form knows it. Where a value is not a real number the exact forms return a Python float instead:
++inf, -inf or nan. python-flint keeps its working precision in one global, so `precision` holds a lock for as long as it is set.
 
 Source: F. Johansson, "Arb: efficient arbitrary-precision midpoint-radius interval arithmetic", IEEE Trans. Computers 66(8),
 2017.
@@ -18,6 +19,8 @@ from fractions import Fraction
 from functools import lru_cache
 
 from flint import arb, ctx
+
+from refimpl import rational
 
 Ball = arb | float  # a float is +inf, -inf or nan
 Interval = tuple[Fraction, Fraction]
@@ -64,10 +67,16 @@ def divided(a: Ball, parts: Iterable[float] | None, over_nothing: float) -> Ball
     """a over the sum of `parts` (undivided for None); `over_nothing` where that sum is 0."""
     if parts is None:
         return a
-    denominator = total(arb(float(part)) for part in parts)
-    if is_zero(denominator):
+    denominator = rational.summed(parts)
+    if denominator == 0:
         return arb(0) if over_nothing == 0.0 else over_nothing
-    return a if isinstance(a, float) else a / denominator
+    return a if isinstance(a, float) else scaled(a, 1 / denominator)
+
+
+def scaled(a: arb, factor: Fraction) -> arb:
+    """a * factor, of radius 0 where a is and the product is dyadic."""
+    value = rational.known(a)
+    return a * rational.ball(factor) if value is None else rational.ball(value * factor)
 
 
 def is_zero(a: Ball) -> bool:

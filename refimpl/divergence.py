@@ -64,7 +64,7 @@ def forward(loss: Loss, rows: Rows, exact: Callable[..., list[Ball]]) -> Enclosu
     """The loss by the kernel; `exact` is the operation's."""
     shift = shift_of(largest(rows.p)) if rows.shape[-1] > 1 else 0  # one term is no sum
     parts = term_parts(loss.form, rows.p, rows.q, shift).reshape(rows.shape[:-1])
-    return reduce.finish(parts, 2.0**shift, lambda index, bits: exact([index], bits, **rows.inputs)[0])
+    return reduce.finish(parts, 2.0**shift, lambda where, bits: exact(where, bits, **rows.inputs))
 
 
 def vjp(loss: Loss, rows: Rows, cotangent: Any, exact_vjp: Callable[..., list[Ball]]) -> dict[str, Enclosure]:
@@ -74,7 +74,7 @@ def vjp(loss: Loss, rows: Rows, cotangent: Any, exact_vjp: Callable[..., list[Ba
 
     def gradient(name: str) -> Enclosure:
         parts = slope_parts(loss.slopes[name], rows.p, rows.q, factor).reshape(rows.shape)
-        return reduce.finish(parts, exact=lambda index, bits: exact_vjp(name, [index], bits, cotangent=g, **rows.inputs)[0])
+        return reduce.finish(parts, exact=lambda where, bits: exact_vjp(name, where, bits, cotangent=g, **rows.inputs))
 
     return {name: gradient(name) for name in rows.inputs}
 

@@ -4,16 +4,14 @@ An `Enclosure` is an array of elements, each with a `Kind`. A finite element is 
 of real numbers, and the true value lies inside; a radius of +inf says only that the value was not determined. The other
 kinds carry their value in `hi` (an infinity or the one canonical nan) with lo = radius = 0.
 
-Rounding. A floating-point addition is correctly rounded, so RN(hi + a) is the rounding of the real number hi + a, and
-rounding is monotonic: when both ends of the enclosure round to the same number, so does everything between them. For
-formats narrower than float64 each end is first rounded to odd at 53 bits, after which a second rounding to at most 51
-bits is innocuous (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to
-odd", IEEE Trans. Computers 57(4), 2008). Where the ends differ, the exact form decides at rising precision.
+Rounding. When both ends of an enclosure round to the same number, so does everything between them (`refimpl.rounding`). Where they
+differ, the exact form decides at rising precision: a ball is small enough in the end to lie on one side of every boundary, and a
+value on a boundary has a ball of radius 0 wherever it could be proved to be (`refimpl.rational`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from fractions import Fraction
@@ -24,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refimpl.ball import MAX_BITS, Ball, Interval, interval
+from refimpl.jit import frozen, over_rows
+from refimpl.rounding import round_elements
 
 Float = NDArray[np.float64]
 
@@ -90,20 +90,28 @@ FORMATS = {
 }
 
 
-def format_of(dtype: Any) -> Format:
-    """The format named by a dtype or its name; raises `TypeError` for one that is not among `FORMATS`."""
+# What an enclosure rounds to: also the narrow formats that are like IEEE 754's, with infinities. No input has them.
+ROUNDINGS = FORMATS | {
+    "float8_e5m2": Format("float8_e5m2", 3, -14, 15, np.dtype(ml_dtypes.float8_e5m2)),
+    "float8_e4m3": Format("float8_e4m3", 4, -6, 7, np.dtype(ml_dtypes.float8_e4m3)),
+    "float8_e3m4": Format("float8_e3m4", 5, -2, 3, np.dtype(ml_dtypes.float8_e3m4)),
+}
+
+
+def format_of(dtype: Any, formats: Mapping[str, Format] = FORMATS) -> Format:
+    """The format named by a dtype or its name; raises `TypeError` for one that is not among `formats`."""
     name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
-    if name not in FORMATS:
-        raise TypeError(f"dtype {name!r} is not supported; use one of {', '.join(FORMATS)}")
-    return FORMATS[name]
+    if name not in formats:
+        raise TypeError(f"dtype {name!r} is not supported; use one of {', '.join(formats)}")
+    return formats[name]
 
 
 class Undecided(ArithmeticError):
     """The enclosure straddles a rounding boundary and no exact form could tell on which side the value lies."""
 
 
-# The exact form of one element: (flat index, bits of precision) -> a ball or a non-finite kind's float.
-Exact = Callable[[int, int], Ball]
+# The exact form: (flat indices, bits of precision) -> for each a ball, or a non-finite kind's float.
+Exact = Callable[[Sequence[int], int], list[Ball]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +119,7 @@ class Enclosure:
     """An array of enclosed real numbers.
 
     `kind` is uint8 (`Kind`), `hi`, `lo` and `radius` are float64; all four have the same shape. `exact`, when known,
-    evaluates the exact form of one element.
+    evaluates the exact form of elements.
     """
 
     kind: NDArray[np.uint8]
@@ -129,44 +137,40 @@ class Enclosure:
         return self.hi.size
 
     def round(self, dtype: Any = "float64") -> NDArray[Any]:
-        """Every element rounded once, to nearest with ties to even, to `dtype` (float64, float32, bfloat16, float16).
+        """Every element rounded once, to nearest with ties to even, to `dtype`: one of `ROUNDINGS`.
 
         Subnormals are kept and what lies beyond the format's range becomes an infinity; a zero is +0. An element that is
         `UNDEFINED` becomes nan. Raises `Undecided` where neither the enclosure nor the exact form determines the result, and
         `TypeError` for another dtype.
         """
-        target = format_of(dtype)
-        exact = self.radius == 0.0
-        with np.errstate(over="ignore", invalid="ignore"):
-            below = np.where(exact, self.lo, np.nextafter(self.lo - self.radius, -np.inf))
-            above = np.where(exact, self.lo, np.nextafter(self.lo + self.radius, np.inf))
-            low = np.asarray(_round_sum(self.hi, below, target))
-            high = np.asarray(_round_sum(self.hi, above, target))
-        finite = self.kind == Kind.FINITE
-        rounded = np.array(np.where(finite, low, self.hi) + 0.0)  # + 0.0: a zero is +0
-        for index in np.flatnonzero(finite & ~(low == high)):
-            rounded.flat[index] = self._decide(int(index), target)
-        return rounded.astype(target.dtype)
+        target = format_of(dtype, ROUNDINGS)
+        values, undecided = round_parts(self.kind, self.hi, self.lo, self.radius, target)
+        if undecided.any():
+            values[undecided] = self._decided(np.flatnonzero(undecided).tolist(), target)
+        return values.astype(target.dtype)
 
-    def _decide(self, index: int, target: Format) -> float:
-        """The rounding of one element by its exact form, doubling the precision until both ends round alike."""
-        if self.exact is not None:
-            bits = 256
-            while bits <= MAX_BITS:
-                ball = self.exact(index, bits)
+    def _decided(self, where: list[int], target: Format) -> list[float]:
+        """The rounding of the elements at flat indices by their exact form, doubling the precision while an interval's ends differ."""
+        rounded: dict[int, float] = {}
+        left, bits = where, 256
+        while left and self.exact is not None and bits <= MAX_BITS:
+            for index, ball in zip(left, self.exact(left, bits), strict=True):
                 if isinstance(ball, float):
-                    return ball
-                ends = interval(ball)
-                if ends is not None:
+                    rounded[index] = ball
+                elif (ends := interval(ball)) is not None:
                     low, high = (round_fraction(end, target) for end in ends)
                     if low == high:
-                        return low + 0.0
-                bits *= 2
+                        rounded[index] = low + 0.0
+            left, bits = [index for index in left if index not in rounded], 2 * bits
+        if left:
+            raise Undecided(self._why(left[0], target))
+        return [rounded[index] for index in where]
+
+    def _why(self, index: int, target: Format) -> str:
         where = tuple(int(i) for i in np.unravel_index(index, self.shape))
-        raise Undecided(
-            f"element {where} lies within {self.hi.flat[index]!r} + {self.lo.flat[index]!r} +/- {self.radius.flat[index]!r}, which "
-            f"straddles two values of {target.name}" + ("" if self.exact else "; call the operation again to have its exact form decide")
-        )
+        hi, lo, radius = (float(part.flat[index]) for part in (self.hi, self.lo, self.radius))
+        remedy = "" if self.exact else "; call the operation again to have its exact form decide"
+        return f"element {where} lies within {hi!r} + {lo!r} +/- {radius!r}, which straddles two values of {target.name}{remedy}"
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return self.round("float64" if dtype is None else dtype)
@@ -178,8 +182,8 @@ class Enclosure:
         if exact is not None:
             positions = np.asarray(np.arange(self.size).reshape(self.shape)[key])
 
-            def part(index: int, bits: int) -> Ball:
-                return exact(int(positions.flat[index]), bits)
+            def part(where: Sequence[int], bits: int) -> list[Ball]:
+                return exact([int(positions.flat[index]) for index in where], bits)
 
         kind, hi, lo, radius = (np.asarray(a[key]) for a in (self.kind, self.hi, self.lo, self.radius))
         return Enclosure(kind, hi, lo, radius, part)
@@ -232,16 +236,18 @@ def two_sum(a: Float, b: Float) -> tuple[Float, Float]:
     return s, (a - (s - t)) + (b - t)
 
 
-def _round_sum(hi: Float, offset: Float, target: Format) -> Float:
-    """RN(hi + offset) in `target`, as float64 values."""
-    total, error = two_sum(hi, offset)
-    if target.precision == 53:
-        return total
-    # Round to odd: an inexact sum with an even last bit moves one step towards the discarded part.
-    error = np.where(np.isfinite(total), error, 0.0)
-    even = (np.ascontiguousarray(total).view(np.int64).reshape(np.shape(total)) & 1) == 0
-    step = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))
-    return round_to_format(np.where((error != 0.0) & even, step, total), target)
+def round_parts(
+    kind: NDArray[np.uint8], hi: Float, lo: Float, radius: Float, target: Format
+) -> tuple[Float, NDArray[np.bool_]]:
+    """Every hi + lo +/- radius rounded to `target`, as float64, and whether the radius leaves the result open.
+
+    An element whose kind isn't FINITE gives its hi. The arrays have one shape, the results' too.
+    """
+    values, undecided = np.empty(hi.shape), np.zeros(hi.shape, np.bool_)
+    parts = [frozen(part.reshape(-1)) for part in (kind, hi, lo, radius)]
+    shape = target.precision, target.emin, target.largest
+    over_rows(round_elements, hi.size, hi.size, *parts, *shape, values.reshape(-1), undecided.reshape(-1))
+    return values, undecided
 
 
 def round_to_format(x: Float, target: Format) -> Float:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from refimpl import ball, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import MARGIN, Float, LogSoftmax, mean_bound, sum_bound
-from refimpl.enclosure import Enclosure
+from refimpl.enclosure import Enclosure, Exact
 from refimpl.operation import Arithmetic
 from refimpl.smoothing import Target, gradient_parts, loss_parts, smoothed_masses
 
@@ -92,7 +92,7 @@ def _target(s: Setting) -> Target:
     )
 
 
-def forward(s: Setting, exact: Callable[[int, int], Ball]) -> Enclosure:
+def forward(s: Setting, exact: Exact) -> Enclosure:
     """The loss by the kernel."""
     scale = reduce.scale_of(s.logits)
     parts = loss_parts(s.rows(), _target(s), scale)
@@ -101,7 +101,7 @@ def forward(s: Setting, exact: Callable[[int, int], Ball]) -> Enclosure:
     return reduce.finish(reduce.divided(reduce.total(parts), s.denominator, s.over_nothing), scale, exact)
 
 
-def vjp(s: Setting, cotangent: Float, exact: Callable[[int, int], Ball]) -> Enclosure:
+def vjp(s: Setting, cotangent: Float, exact: Exact) -> Enclosure:
     """The gradient with respect to the logits by the kernel."""
     if not s.reduced:
         factor = reduce.exact_parts(cotangent.reshape(-1))

@@ -27,7 +27,8 @@ LIMIT = 400  # lines of a source file
 # The layers of the house, lowest first. A module imports from the layers below its own, and within its own without a circle.
 # A name stands for a module, or for a package with all that it holds (unless a module of it is named apart).
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("refimpl.jit", "refimpl.constants", "refimpl.ball"),
+    ("refimpl.jit", "refimpl.constants", "refimpl.rational", "refimpl.ball"),
+    ("refimpl.rounding",),
     ("refimpl.enclosure",),
     ("refimpl.operation",),
     ("refimpl.targets", "refimpl.bounds"),

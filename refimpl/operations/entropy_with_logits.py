@@ -134,7 +134,7 @@ def entropy_with_logits(logits: Any) -> Enclosure:
     parts = Parts.empty(rows.shape[0])
     relative = 6 * depth(rows.shape[1]) + 2 * EXP + LOG1P + 20
     over_rows(output_rows, rows.shape[0], rows.size, rows, scale, relative, *parts.arrays())
-    return reduce.finish(parts.reshape(x.shape[:-1]), 1.0, lambda index, bits: exact([index], bits, logits=x)[0])
+    return reduce.finish(parts.reshape(x.shape[:-1]), 1.0, lambda where, bits: exact(where, bits, logits=x))
 
 
 def entropy_with_logits_vjp(logits: Any, *, cotangent: Any) -> dict[str, Enclosure]:
@@ -145,7 +145,7 @@ def entropy_with_logits_vjp(logits: Any, *, cotangent: Any) -> dict[str, Enclosu
     parts = Parts.empty(*rows.shape)
     relative = 9 * depth(rows.shape[1]) + 4 * EXP + 2 * DIV + 33
     over_rows(gradient_rows, rows.shape[0], rows.size, rows, frozen(g.reshape(-1)), reduce.scale_of(x), relative, *parts.arrays())
-    result = reduce.finish(parts.reshape(x.shape), 1.0, lambda i, bits: exact_vjp("logits", [i], bits, logits=x, cotangent=g)[0])
+    result = reduce.finish(parts.reshape(x.shape), 1.0, lambda where, bits: exact_vjp("logits", where, bits, logits=x, cotangent=g))
     return {"logits": result}
 
 

@@ -92,7 +92,7 @@ def kl_div(log_q: Any, p: Any, *, reduction: str = "mean", log_target: bool = Fa
         parts = reduce.total(replace(parts, kind=np.where(beyond, np.uint8(Kind.FINITE), parts.kind)))
         if call.count is not None:
             parts = reduce.quotient(parts, reduce.constant(call.count)) if call.count else reduce.constant(NAN)
-    return reduce.finish(parts, 2.0**scale_exponent, lambda index, bits: exact([index], bits, **call.keywords())[0])
+    return reduce.finish(parts, 2.0**scale_exponent, lambda where, bits: exact(where, bits, **call.keywords()))
 
 
 def kl_div_vjp(log_q: Any, p: Any, *, cotangent: Any, reduction: str = "mean", log_target: bool = False) -> dict[str, Enclosure]:
@@ -110,7 +110,7 @@ def kl_div_vjp(log_q: Any, p: Any, *, cotangent: Any, reduction: str = "mean", l
 
     def gradient(name: str) -> Enclosure:
         parts = slope_parts(call.forms[name], *call.columns(), factor, exponent).reshape(call.p.shape)
-        return reduce.finish(parts, exact=lambda index, bits: exact_vjp(name, [index], bits, cotangent=g, **call.keywords())[0])
+        return reduce.finish(parts, exact=lambda where, bits: exact_vjp(name, where, bits, cotangent=g, **call.keywords()))
 
     return {"log_q": gradient("log_q"), "p": gradient("p")}
 

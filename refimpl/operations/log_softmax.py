@@ -143,7 +143,7 @@ def log_softmax(logits: Any) -> Enclosure:
     parts = Parts.empty(*rows.shape)
     relative = 3 * depth(rows.shape[1]) + EXP + LOG1P + 4
     over_rows(output_rows, rows.shape[0], rows.size, rows, scale, relative, *parts.arrays())
-    return reduce.finish(parts.reshape(x.shape), scale, lambda index, bits: exact([index], bits, logits=x)[0])
+    return reduce.finish(parts.reshape(x.shape), scale, lambda where, bits: exact(where, bits, logits=x))
 
 
 def log_softmax_vjp(logits: Any, *, cotangent: Any) -> dict[str, Enclosure]:
@@ -154,7 +154,7 @@ def log_softmax_vjp(logits: Any, *, cotangent: Any) -> dict[str, Enclosure]:
     parts = Parts.empty(*rows.shape)
     relative = 9 * depth(rows.shape[1]) + 2 * EXP + DIV + 21
     over_rows(gradient_rows, rows.shape[0], rows.size, rows, frozen(g.reshape(rows.shape)), reduce.scale_of(x), relative, *parts.arrays())
-    result = reduce.finish(parts.reshape(x.shape), 1.0, lambda i, bits: exact_vjp("logits", [i], bits, logits=x, cotangent=g)[0])
+    result = reduce.finish(parts.reshape(x.shape), 1.0, lambda where, bits: exact_vjp("logits", where, bits, logits=x, cotangent=g))
     return {"logits": result}
 
 

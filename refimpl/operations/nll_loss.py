@@ -142,7 +142,7 @@ def nll_loss(
     s, call = _setting(**locals())
     parts = _losses(s)
     total = parts.reshape(s.shape) if s.reduction == "none" else reduce.divided(reduce.total(parts), s.denominator, s.over_nothing)
-    return reduce.finish(total, 1.0, lambda index, bits: exact([index], bits, **call)[0])
+    return reduce.finish(total, 1.0, lambda where, bits: exact(where, bits, **call))
 
 
 def nll_loss_vjp(
@@ -178,7 +178,7 @@ def nll_loss_vjp(
             lost = np.where(counts, 2 * TINY if s.weighted else 0.0, 0.0)
             rows = Parts(rows.kind, np.where(counts, rows.hi, 0.0), np.where(counts, rows.lo, 0.0), radius + lost)
     full = Parts(s.spread(rows.kind), s.spread(rows.hi), s.spread(rows.lo), s.spread(rows.radius))
-    return {"log_p": reduce.finish(full, 1.0, lambda i, bits: exact_vjp("log_p", [i], bits, cotangent=g, **call)[0])}
+    return {"log_p": reduce.finish(full, 1.0, lambda where, bits: exact_vjp("log_p", where, bits, cotangent=g, **call))}
 
 
 def exact(where: Sequence[int], bits: int, **call: Any) -> list[Ball]:

@@ -81,7 +81,7 @@ def smoothed_attention_loss(
     that is neither a class nor `padding_idx`, `InvalidInput` or `TypeError` for other bad input.
     """
     setting, call = _setting(**locals())
-    return family.forward(setting, lambda index, bits: exact([index], bits, **call)[0])
+    return family.forward(setting, lambda where, bits: exact(where, bits, **call))
 
 
 def smoothed_attention_loss_vjp(
@@ -101,7 +101,7 @@ def smoothed_attention_loss_vjp(
     arguments.pop("cotangent")
     setting, call = _setting(**arguments)
     g = cotangent_of(cotangent, ())
-    return {"logits": family.vjp(setting, g, lambda index, bits: exact_vjp("logits", [index], bits, cotangent=g, **call)[0])}
+    return {"logits": family.vjp(setting, g, lambda where, bits: exact_vjp("logits", where, bits, cotangent=g, **call))}
 
 
 def exact(where: Sequence[int], bits: int, **call: Any) -> list[Ball]:

@@ -87,7 +87,7 @@ def softmax_cross_entropy(
     or `TypeError` for other bad input.
     """
     setting, call = _setting(**locals())
-    return family.forward(setting, lambda index, bits: exact([index], bits, **call)[0])
+    return family.forward(setting, lambda where, bits: exact(where, bits, **call))
 
 
 def softmax_cross_entropy_vjp(
@@ -108,7 +108,7 @@ def softmax_cross_entropy_vjp(
     arguments.pop("cotangent")
     setting, call = _setting(**arguments)
     g = cotangent_of(cotangent, setting.output_shape)
-    return {"logits": family.vjp(setting, g, lambda index, bits: exact_vjp("logits", [index], bits, cotangent=g, **call)[0])}
+    return {"logits": family.vjp(setting, g, lambda where, bits: exact_vjp("logits", where, bits, cotangent=g, **call))}
 
 
 def exact(where: Sequence[int], bits: int, **call: Any) -> list[Ball]:
