@@ -236,9 +236,7 @@ def two_sum(a: Float, b: Float) -> tuple[Float, Float]:
     return s, (a - (s - t)) + (b - t)
 
 
-def round_parts(
-    kind: NDArray[np.uint8], hi: Float, lo: Float, radius: Float, target: Format
-) -> tuple[Float, NDArray[np.bool_]]:
+def round_parts(kind: NDArray[np.uint8], hi: Float, lo: Float, radius: Float, target: Format) -> tuple[Float, NDArray[np.bool_]]:
     """Every hi + lo +/- radius rounded to `target`, as float64, and whether the radius leaves the result open.
 
     An element whose kind isn't FINITE gives its hi. The arrays have one shape, the results' too.

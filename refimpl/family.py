@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
-from refimpl import ball, reduce
+from refimpl import ball, rational, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import MARGIN, Float, LogSoftmax, mean_bound, sum_bound
 from refimpl.enclosure import Enclosure, Exact
@@ -112,33 +114,25 @@ def vjp(s: Setting, cotangent: Float, exact: Exact) -> Enclosure:
     return reduce.finish(rows.reshape((*moved, s.classes)).moveaxis(-1, s.axis), exact=exact)
 
 
-def _masses(s: Setting, row: int) -> Callable[[int], arb]:
-    """t_v of a row, from its definition."""
-    eps = arb(s.smoothing)
-    if s.given is not None:
-        given = s.given[row]
-        return lambda v: (1 - eps) * arb(float(given[v])) + eps / s.classes
-    assert s.index is not None
-    y = int(s.index[row])
-    if s.only_others:
-        return lambda v: 1 - eps if v == y else eps / (s.classes - 1)
-    return lambda v: 1 - eps + eps / s.classes if v == y else eps / s.classes
+def _masses(s: Setting, row: int, number: Callable[[float], Any]) -> Callable[[int], tuple[Any, Any]]:
+    """(t_v, c_v) of a class of a row, from their definition, in the numbers (balls or fractions) that `number` makes of floats."""
+    eps = number(s.smoothing)
 
+    @cache
+    def smoothed(on: bool) -> Any:
+        if s.only_others:
+            return 1 - eps if on else eps / (s.classes - 1)
+        return 1 - eps + eps / s.classes if on else eps / s.classes
 
-def _coefficients(s: Setting, row: int) -> list[tuple[arb, arb]]:
-    """(t_v, c_v) of every class of a row."""
-    mass = _masses(s, row)
-    cached: dict[bool, arb] = {}
-    pairs = []
-    for v in range(s.classes):
-        if s.given is None:
-            assert s.index is not None
-            on = v == int(s.index[row])
-            t = cached[on] if on in cached else cached.setdefault(on, mass(v))
+    def pair(v: int) -> tuple[Any, Any]:
+        if s.given is not None:
+            t = (1 - eps) * number(float(s.given[row, v])) + eps / s.classes
         else:
-            t = mass(v)
-        pairs.append((t, t if s.weight is None else t * arb(float(s.weight[v]))))
-    return pairs
+            assert s.index is not None
+            t = smoothed(v == int(s.index[row]))
+        return t, t if s.weight is None else t * number(float(s.weight[v]))
+
+    return pair
 
 
 def _exact_row(s: Setting, x: NDArray[Any], row: int) -> Ball:
@@ -147,11 +141,35 @@ def _exact_row(s: Setting, x: NDArray[Any], row: int) -> Ball:
     log_p = ball.log_softmax([float(value) for value in x])
     if log_p is None:
         return math.nan
-    pairs = _coefficients(s, row)
+    pairs = [*map(_masses(s, row, arb), range(s.classes))]
     terms = [ball.times(-c, lp) for (_, c), lp in zip(pairs, log_p, strict=True)]
     if s.entropy:
         terms += [c * t.log() for t, c in pairs if not ball.is_zero(c)]
     return ball.total(terms)
+
+
+def _proved(s: Setting, rows: NDArray[Any], where: Sequence[int], divisor: Fraction, loss: Ball) -> Ball:
+    """The losses of some rows, summed and divided: as the rational number that they are, or lie beside, if they do.
+
+    By P4 of `refimpl.rational`: over nearly flat rows the loss is sum c_v gap_v, and sum c_v ln(k t_v) (c_v ln k without the target's
+    entropy), and C ln(S/k), which is 0 or, by far classes, hardly more.
+    """
+    if isinstance(loss, float):
+        return loss
+    value, side, form = Fraction(0), 0, list[tuple[Fraction, Fraction]]()
+    for row in where:
+        pair = _masses(s, row, Fraction)
+        if not s.kept[row] or not any(pair(v)[1] for v in range(s.classes)):
+            continue
+        near = rational.near(rows[row])
+        if near is None or (near.count > 1 and not s.entropy):
+            return loss
+        side |= near.far
+        for v, (t, c) in enumerate(map(pair, range(s.classes))):
+            if c > 0:
+                value += c * near.gap(v) / divisor
+                form += [(c, near.count * t)] if s.entropy else []
+    return rational.settled(loss, value, form, side)
 
 
 def exact(s: Setting, where: Sequence[int], bits: int) -> list[Ball]:
@@ -159,15 +177,17 @@ def exact(s: Setting, where: Sequence[int], bits: int) -> list[Ball]:
     with ball.precision(bits):
         rows = s.rows()
         if not s.reduced:
-            return [_exact_row(s, rows[i], i) for i in where]
-        total = ball.total(_exact_row(s, rows[i], i) for i in range(len(rows)))
-        return [ball.divided(total, s.denominator, s.over_nothing)] * len(where)
+            return [_proved(s, rows, [i], Fraction(1), _exact_row(s, rows[i], i)) for i in where]
+        loss = ball.divided(ball.total(_exact_row(s, rows[i], i) for i in range(len(rows))), s.denominator, s.over_nothing)
+        divisor = Fraction(1) if s.denominator is None else rational.summed(s.denominator)
+        return [loss if divisor == 0 else _proved(s, rows, range(len(rows)), divisor, loss)] * len(where)
 
 
 def exact_vjp(s: Setting, where: Sequence[int], bits: int, cotangent: Float) -> list[Ball]:
-    """The gradient at the given flat indices of the logits, by its definition in ball arithmetic."""
+    """The gradient at the given flat indices of the logits, by its definition in ball arithmetic, or in fractions by P2."""
     with ball.precision(bits):
         rows = s.rows()
+        divisor = Fraction(1) if s.denominator is None or not s.reduced else rational.summed(s.denominator)
         by_row: dict[int, list[tuple[int, int]]] = {}
         for position, (row, label) in enumerate(s.places(where)):
             by_row.setdefault(row, []).append((position, label))
@@ -177,15 +197,22 @@ def exact_vjp(s: Setting, where: Sequence[int], bits: int, cotangent: Float) -> 
             if not s.kept[row] or g == 0.0:
                 continue
             log_p = ball.log_softmax([float(value) for value in rows[row]])
-            factor = ball.divided(arb(g), s.denominator if s.reduced else None, math.nan)
-            if log_p is None or isinstance(factor, float):
+            if log_p is None or divisor == 0:
                 for position, _ in wanted:
                     result[position] = math.nan
                 continue
-            pairs = _coefficients(s, row)
-            mass = ball.total(c for _, c in pairs)
+            factor, near = Fraction(g) / divisor, rational.near(rows[row])
+            exact_pair = _masses(s, row, Fraction)
+            pair = _masses(s, row, arb) if near is None else exact_pair
+            mass = sum(pair(v)[1] for v in range(s.classes))
             for position, v in wanted:
-                result[position] = factor * (ball.exp(log_p[v]) * mass - pairs[v][1])
+                if near is not None:
+                    p, side = near.probability(v)
+                    result[position] = rational.ball(factor * (p * mass - pair(v)[1]), side * rational.sign(factor * mass))
+                elif rows[row, v] == -math.inf:
+                    result[position] = rational.ball(-factor * exact_pair(v)[1])
+                else:
+                    result[position] = rational.ball(factor) * (ball.exp(log_p[v]) * mass - pair(v)[1])
         return result
 
 

@@ -72,6 +72,11 @@ def known(value: arb) -> Fraction | None:
     return Fraction(mantissa << exponent) if exponent >= 0 else Fraction(mantissa, 1 << -exponent)
 
 
+def sign(value: Fraction) -> int:
+    """1, 0 or -1."""
+    return (value > 0) - (value < 0)
+
+
 def summed(values: Iterable[float]) -> Fraction:
     """The exact sum of finite floats."""
     return sum((Fraction(value) * times for value, times in Counter(map(float, values)).items()), Fraction(0))
@@ -110,6 +115,14 @@ def near(row: NDArray[Any]) -> Near | None:
     if not (level | far | (x == -math.inf)).all():
         return None
     return Near(x, top, int(level.sum()), bool(far.any()))
+
+
+def settled(enclosed: arb, value: Fraction, form: Form, side: int = 0) -> arb:
+    """`enclosed`, a ball of value + sum of c ln a, or of a number to the `side` of it, in the best form: the sum may vanish.
+
+    Decided with the help of the ball, which has to be one of the working precision: mostly it shows that the sum doesn't vanish.
+    """
+    return ball(value, side) if (enclosed - ball(value)).contains(0) and vanishes(form) else enclosed
 
 
 def vanishes(form: Form) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -124,9 +125,9 @@ def test_a_radius_that_straddles_a_midpoint_is_decided_by_the_exact_form(name: s
     tie, half_step = midpoint(form)
     for offset in (2.0**-300, -(2.0**-300)):
 
-        def exact(index: int, bits: int, offset: float = offset) -> Ball:
+        def exact(where: Sequence[int], bits: int, offset: float = offset) -> list[Ball]:
             with precision(bits):  # 300 bits do not tell it from the midpoint
-                return (arb(1) + arb(half_step)) * (1 + arb(offset))
+                return [(arb(1) + arb(half_step)) * (1 + arb(offset))]
 
         e = made(tie[0], tie[1], 2.0**-80, exact)
         assert float(e.round(name)) == (1.0 if offset < 0 else 1.0 + 2 * half_step)
@@ -140,9 +141,9 @@ def test_an_exact_midpoint_stays_undecided(name: str) -> None:
     tie, half_step = midpoint(FORMATS[name])
     asked: list[int] = []
 
-    def exact(index: int, bits: int) -> Ball:
+    def exact(where: Sequence[int], bits: int) -> list[Ball]:
         asked.append(bits)
-        return arb(1) + arb(half_step, 2.0**-500)
+        return [arb(1) + arb(half_step, 2.0**-500)]
 
     with pytest.raises(Undecided, match="straddles"):
         made(tie[0], tie[1], 2.0**-80, exact).round(name)
@@ -157,7 +158,7 @@ def midpoint(form: Format) -> tuple[tuple[float, float], float]:
 
 def test_an_exact_form_may_find_what_the_kernel_did_not_determine() -> None:
     for value in (math.inf, -math.inf, math.nan):
-        e = made(0.0, 0.0, math.inf, lambda index, bits, value=value: value)
+        e = made(0.0, 0.0, math.inf, lambda where, bits, value=value: [value])
         np.testing.assert_array_equal(e.round(), value)
     with pytest.raises(Undecided):
         made(0.0, 0.0, math.inf).round()
@@ -204,9 +205,9 @@ def test_a_part_keeps_its_exact_form() -> None:
     """Each element of the whole has its own exact form; a part must ask for the right one."""
     asked: list[int] = []
 
-    def exact(index: int, bits: int) -> Ball:
-        asked.append(index)
-        return arb(index)
+    def exact(where: Sequence[int], bits: int) -> list[Ball]:
+        asked.extend(where)
+        return [arb(index) for index in where]
 
     grid = np.arange(12.0).reshape(3, 4)
     e = enclosure(grid, np.zeros_like(grid), np.full_like(grid, 0.5), None, exact)

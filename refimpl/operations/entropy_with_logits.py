@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from refimpl import ball, reduce
+from refimpl import ball, rational, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import MARGIN, Float, LogSoftmax
 from refimpl.doubledouble import DIV, TINY, U2, add, add_positive, div, mul
@@ -169,14 +169,14 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, logits: Any, cotang
     g = cotangent_of(cotangent, x.shape[:-1]).reshape(-1)
     with ball.precision(bits):
         result: list[Ball] = []
-        known: dict[int, tuple[tuple[Ball, ...] | None, Ball]] = {}
+        known: dict[int, tuple[tuple[Ball, ...] | None, Ball, bool]] = {}
         for flat in where:
             i, v = divmod(int(flat), x.shape[-1])
             if i not in known:
-                log_p = ball.log_softmax(rows[i].tolist())
-                known[i] = log_p, math.nan if log_p is None else _exact_entropy(log_p)
-            log_p, entropy = known[i]
-            if g[i] == 0.0:
+                log_p, near = ball.log_softmax(rows[i].tolist()), rational.near(rows[i])
+                known[i] = log_p, math.nan if log_p is None else _exact_entropy(log_p), near is not None and not near.far
+            log_p, entropy, flat = known[i]
+            if g[i] == 0.0 or flat:  # P5
                 result.append(arb(0))
             elif log_p is None:
                 result.append(math.nan)

@@ -31,12 +31,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from flint import arb
 
-from refimpl import ball, reduce
+from refimpl import ball, rational, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import MARGIN, Float, LogSoftmax
 from refimpl.doubledouble import DIV, TINY, U2, add, add_float, add_positive, div, mul
@@ -163,11 +164,15 @@ def exact(where: Sequence[int], bits: int, *, logits: Any) -> list[Ball]:
     x = classes_last("logits", logits).astype(np.float64)
     rows = x.reshape(-1, x.shape[-1])
     with ball.precision(bits):
-        by_row = {i: ball.log_softmax(rows[i].tolist()) for i in {int(flat) // x.shape[-1] for flat in where}}
+        by_row = {i: (ball.log_softmax(rows[i].tolist()), rational.near(rows[i])) for i in {int(flat) // x.shape[-1] for flat in where}}
         result: list[Ball] = []
         for flat in where:
-            row = by_row[int(flat) // x.shape[-1]]
-            result.append(math.nan if row is None else row[int(flat) % x.shape[-1]])
+            i, v = divmod(int(flat), x.shape[-1])
+            log_p, near = by_row[i]
+            if near is not None and near.count == 1 and rows[i, v] != -INF:  # P3
+                result.append(rational.ball(-near.gap(v), -int(near.far)))
+            else:
+                result.append(math.nan if log_p is None else log_p[v])
         return result
 
 
@@ -178,18 +183,21 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, logits: Any, cotang
     g = cotangent_of(cotangent, x.shape).reshape(rows.shape)
     with ball.precision(bits):
         result: list[Ball] = []
-        known: dict[int, tuple[tuple[Ball, ...] | None, Ball]] = {}
+        known: dict[int, tuple[tuple[Ball, ...] | None, rational.Near | None, Fraction]] = {}
         for flat in where:
             i, v = divmod(int(flat), x.shape[-1])
             if i not in known:
-                known[i] = ball.log_softmax(rows[i].tolist()), ball.total(arb(float(part)) for part in g[i])
-            log_p, total = known[i]
+                known[i] = ball.log_softmax(rows[i].tolist()), rational.near(rows[i]), rational.summed(g[i])
+            log_p, near, total = known[i]
             if not g[i].any():
                 result.append(arb(0))
             elif log_p is None:
                 result.append(math.nan)
+            elif near is not None:  # P2
+                p, side = near.probability(v)
+                result.append(rational.ball(Fraction(float(g[i, v])) - p * total, -side * rational.sign(total)))
             else:
-                result.append(arb(float(g[i, v])) - ball.exp(log_p[v]) * total)
+                result.append(arb(float(g[i, v])) - ball.exp(log_p[v]) * rational.ball(total))
         return result
 
 
