@@ -161,14 +161,14 @@ def _proved(s: Setting, rows: NDArray[Any], where: Sequence[int], divisor: Fract
         pair = _masses(s, row, Fraction)
         if not s.kept[row] or not any(pair(v)[1] for v in range(s.classes)):
             continue
-        near = rational.near(rows[row])
-        if near is None or (near.count > 1 and not s.entropy):
+        softmax = rational.softmax(rows[row])
+        if softmax is None or not softmax.near or (softmax.count > 1 and not s.entropy):
             return loss
-        side |= near.far
+        side |= softmax.far
         for v, (t, c) in enumerate(map(pair, range(s.classes))):
             if c > 0:
-                value += c * near.gap(v) / divisor
-                form += [(c, near.count * t)] if s.entropy else []
+                value += c * softmax.gap(v) / divisor
+                form += [(c, softmax.count * t)] if s.entropy else []
     return rational.settled(loss, value, form, side)
 
 
@@ -196,23 +196,22 @@ def exact_vjp(s: Setting, where: Sequence[int], bits: int, cotangent: Float) -> 
             g = float(cotangent.reshape(-1)[row if not s.reduced else 0])
             if not s.kept[row] or g == 0.0:
                 continue
-            log_p = ball.log_softmax([float(value) for value in rows[row]])
-            if log_p is None or divisor == 0:
+            log_p, softmax = ball.log_softmax([float(value) for value in rows[row]]), rational.softmax(rows[row])
+            if log_p is None or softmax is None or divisor == 0:
                 for position, _ in wanted:
                     result[position] = math.nan
                 continue
-            factor, near = Fraction(g) / divisor, rational.near(rows[row])
-            exact_pair = _masses(s, row, Fraction)
-            pair = _masses(s, row, arb) if near is None else exact_pair
+            factor, exact_pair = Fraction(g) / divisor, _masses(s, row, Fraction)
+            pair = exact_pair if softmax.near else _masses(s, row, arb)
             mass = sum(pair(v)[1] for v in range(s.classes))
             for position, v in wanted:
-                if near is not None:
-                    p, side = near.probability(v)
-                    result[position] = rational.ball(factor * (p * mass - pair(v)[1]), side * rational.sign(factor * mass))
-                elif rows[row, v] == -math.inf:
-                    result[position] = rational.ball(-factor * exact_pair(v)[1])
-                else:
+                known = softmax.probability(v)
+                if known is None:
                     result[position] = rational.ball(factor) * (ball.exp(log_p[v]) * mass - pair(v)[1])
+                else:
+                    p, side = known
+                    value = factor * ((p * mass if p else p) - exact_pair(v)[1])
+                    result[position] = rational.ball(value, side * rational.sign(factor) if mass > 0 else 0)
         return result
 
 

@@ -173,8 +173,9 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, logits: Any, cotang
         for flat in where:
             i, v = divmod(int(flat), x.shape[-1])
             if i not in known:
-                log_p, near = ball.log_softmax(rows[i].tolist()), rational.near(rows[i])
-                known[i] = log_p, math.nan if log_p is None else _exact_entropy(log_p), near is not None and not near.far
+                log_p, softmax = ball.log_softmax(rows[i].tolist()), rational.softmax(rows[i])
+                flat = softmax is not None and softmax.near and not softmax.far
+                known[i] = log_p, math.nan if log_p is None else _exact_entropy(log_p), flat
             log_p, entropy, flat = known[i]
             if g[i] == 0.0 or flat:  # P5
                 result.append(arb(0))

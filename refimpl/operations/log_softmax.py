@@ -164,13 +164,13 @@ def exact(where: Sequence[int], bits: int, *, logits: Any) -> list[Ball]:
     x = classes_last("logits", logits).astype(np.float64)
     rows = x.reshape(-1, x.shape[-1])
     with ball.precision(bits):
-        by_row = {i: (ball.log_softmax(rows[i].tolist()), rational.near(rows[i])) for i in {int(flat) // x.shape[-1] for flat in where}}
+        by_row = {i: (ball.log_softmax(rows[i].tolist()), rational.softmax(rows[i])) for i in {int(flat) // x.shape[-1] for flat in where}}
         result: list[Ball] = []
         for flat in where:
             i, v = divmod(int(flat), x.shape[-1])
-            log_p, near = by_row[i]
-            if near is not None and near.count == 1 and rows[i, v] != -INF:  # P3
-                result.append(rational.ball(-near.gap(v), -int(near.far)))
+            log_p, softmax = by_row[i]
+            if softmax is not None and softmax.near and softmax.count == 1 and rows[i, v] != -INF:  # P3
+                result.append(rational.ball(-softmax.gap(v), -int(softmax.far)))
             else:
                 result.append(math.nan if log_p is None else log_p[v])
         return result
@@ -183,18 +183,18 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, logits: Any, cotang
     g = cotangent_of(cotangent, x.shape).reshape(rows.shape)
     with ball.precision(bits):
         result: list[Ball] = []
-        known: dict[int, tuple[tuple[Ball, ...] | None, rational.Near | None, Fraction]] = {}
+        known: dict[int, tuple[tuple[Ball, ...] | None, rational.Softmax | None, Fraction]] = {}
         for flat in where:
             i, v = divmod(int(flat), x.shape[-1])
             if i not in known:
-                known[i] = ball.log_softmax(rows[i].tolist()), rational.near(rows[i]), rational.summed(g[i])
-            log_p, near, total = known[i]
+                known[i] = ball.log_softmax(rows[i].tolist()), rational.softmax(rows[i]), rational.summed(g[i])
+            log_p, softmax, total = known[i]
             if not g[i].any():
                 result.append(arb(0))
-            elif log_p is None:
+            elif log_p is None or softmax is None:
                 result.append(math.nan)
-            elif near is not None:  # P2
-                p, side = near.probability(v)
+            elif (proved := softmax.probability(v)) is not None:  # P2
+                p, side = proved
                 result.append(rational.ball(Fraction(float(g[i, v])) - p * total, -side * rational.sign(total)))
             else:
                 result.append(arb(float(g[i, v])) - ball.exp(log_p[v]) * rational.ball(total))
