@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -117,22 +116,19 @@ def vjp(s: Setting, cotangent: Float, exact: Exact) -> Enclosure:
 def _masses(s: Setting, row: int, number: Callable[[float], Any]) -> Callable[[int], tuple[Any, Any]]:
     """(t_v, c_v) of a class of a row, from their definition, in the numbers (balls or fractions) that `number` makes of floats."""
     eps = number(s.smoothing)
+    keep, others = 1 - eps, s.classes - 1 if s.only_others else s.classes
+    shared = eps / others if others else eps  # a single class has no others
+    weight = None if s.weight is None else s.weight.tolist()
 
-    @cache
-    def smoothed(on: bool) -> Any:
-        if s.only_others:
-            return 1 - eps if on else eps / (s.classes - 1)
-        return 1 - eps + eps / s.classes if on else eps / s.classes
+    def weighted(v: int, t: Any) -> tuple[Any, Any]:
+        return t, t if weight is None else t * number(weight[v])
 
-    def pair(v: int) -> tuple[Any, Any]:
-        if s.given is not None:
-            t = (1 - eps) * number(float(s.given[row, v])) + eps / s.classes
-        else:
-            assert s.index is not None
-            t = smoothed(v == int(s.index[row]))
-        return t, t if s.weight is None else t * number(float(s.weight[v]))
-
-    return pair
+    if s.given is not None:
+        given = s.given[row].tolist()
+        return lambda v: weighted(v, keep * number(given[v]) + shared)
+    assert s.index is not None
+    on, y = keep if s.only_others else keep + shared, int(s.index[row])
+    return lambda v: weighted(v, on if v == y else shared)
 
 
 def _exact_row(s: Setting, x: NDArray[Any], row: int) -> Ball:
@@ -202,16 +198,16 @@ def exact_vjp(s: Setting, where: Sequence[int], bits: int, cotangent: Float) -> 
                     result[position] = math.nan
                 continue
             factor, exact_pair = Fraction(g) / divisor, _masses(s, row, Fraction)
-            pair = exact_pair if softmax.near else _masses(s, row, arb)
-            mass = sum(pair(v)[1] for v in range(s.classes))
+            coefficients = [c for _, c in map(exact_pair if softmax.near else _masses(s, row, arb), range(s.classes))]
+            mass, multiplier = sum(coefficients), rational.ball(factor)
             for position, v in wanted:
                 known = softmax.probability(v)
                 if known is None:
-                    result[position] = rational.ball(factor) * (ball.exp(log_p[v]) * mass - pair(v)[1])
+                    result[position] = multiplier * (ball.exp(log_p[v]) * mass - coefficients[v])
                 else:
                     p, side = known
-                    value = factor * ((p * mass if p else p) - exact_pair(v)[1])
-                    result[position] = rational.ball(value, side * rational.sign(factor) if mass > 0 else 0)
+                    value = p * mass - coefficients[v] if softmax.near else -exact_pair(v)[1]
+                    result[position] = rational.ball(factor * value, side * rational.sign(factor) if mass > 0 else 0)
         return result
 
 

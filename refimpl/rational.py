@@ -86,7 +86,7 @@ def summed(values: Iterable[float]) -> Fraction:
 class Softmax:
     """What is rational about a row's softmax. `count` classes are at its maximum; `near`: those are all but masked and far ones, if any."""
 
-    logits: NDArray[np.float64]
+    logits: list[float]
     top: float
     count: int
     near: bool
@@ -94,13 +94,14 @@ class Softmax:
 
     def gap(self, v: int) -> Fraction:
         """top - x_v of a class that isn't masked."""
-        return Fraction(self.top) - Fraction(float(self.logits[v]))
+        return Fraction(self.top) - Fraction(self.logits[v])
 
     def probability(self, v: int) -> tuple[Fraction, int] | None:
         """The rational number that p_v is, or lies beside, and on which side; None if there is none."""
-        if self.logits[v] == -math.inf:
+        x = self.logits[v]
+        if x == -math.inf:
             return Fraction(0), 0
-        if self.gap(v) > FAR:
+        if self.top - x > FAR:
             return Fraction(0), 1
         return (Fraction(1, self.count), -int(self.far)) if self.near else None
 
@@ -115,7 +116,7 @@ def softmax(row: NDArray[Any]) -> Softmax | None:
         gap = top - x
     level, masked = gap == 0.0, x == -math.inf
     far = (gap > FAR) & ~masked
-    return Softmax(x, top, int(level.sum()), bool((level | masked | far).all()), bool(far.any()))
+    return Softmax(x.tolist(), top, int(level.sum()), bool((level | masked | far).all()), bool(far.any()))
 
 
 def settled(enclosed: arb, value: Fraction, form: Form, side: int = 0) -> arb:
