@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -188,27 +189,38 @@ def exact_vjp(s: Setting, where: Sequence[int], bits: int, cotangent: Float) -> 
         for position, (row, label) in enumerate(s.places(where)):
             by_row.setdefault(row, []).append((position, label))
         result: list[Ball] = [arb(0)] * len(where)
+        before, gradient = None, None
         for row, wanted in by_row.items():
             g = float(cotangent.reshape(-1)[row if not s.reduced else 0])
             if not s.kept[row] or g == 0.0:
                 continue
-            log_p, softmax = ball.log_softmax([float(value) for value in rows[row]]), rational.softmax(rows[row])
-            if log_p is None or softmax is None or divisor == 0:
-                for position, _ in wanted:
-                    result[position] = math.nan
-                continue
-            factor, exact_pair = Fraction(g) / divisor, _masses(s, row, Fraction)
-            coefficients = [c for _, c in map(exact_pair if softmax.near else _masses(s, row, arb), range(s.classes))]
-            mass, multiplier = sum(coefficients), rational.ball(factor)
+            same = rows[row].tobytes(), s.index[row] if s.index is not None else s.given[row].tobytes() if s.given is not None else None, g
+            if gradient is None or same != before:  # rows often repeat
+                before, gradient = same, _gradient(s, rows[row], row, Fraction(g), divisor)
             for position, v in wanted:
-                known = softmax.probability(v)
-                if known is None:
-                    result[position] = multiplier * (ball.exp(log_p[v]) * mass - coefficients[v])
-                else:
-                    p, side = known
-                    value = p * mass - coefficients[v] if softmax.near else -exact_pair(v)[1]
-                    result[position] = rational.ball(factor * value, side * rational.sign(factor) if mass > 0 else 0)
+                result[position] = gradient(v)
         return result
+
+
+def _gradient(s: Setting, x: NDArray[Any], row: int, g: Fraction, divisor: Fraction) -> Callable[[int], Ball]:
+    """g/divisor (p_v C - c_v) of a row's classes, each evaluated once."""
+    log_p, softmax = ball.log_softmax([float(value) for value in x]), rational.softmax(x)
+    if log_p is None or softmax is None or divisor == 0:
+        return lambda v: math.nan
+    factor, exact_pair = g / divisor, _masses(s, row, Fraction)
+    coefficients = [c for _, c in map(exact_pair if softmax.near else _masses(s, row, arb), range(s.classes))]
+    mass, multiplier = sum(coefficients), rational.ball(factor)
+
+    @cache
+    def gradient(v: int) -> Ball:
+        known = softmax.probability(v)
+        if known is None:
+            return multiplier * (ball.exp(log_p[v]) * mass - coefficients[v])
+        p, side = known
+        value = p * mass - coefficients[v] if softmax.near else -exact_pair(v)[1]
+        return rational.ball(factor * value, side * rational.sign(factor) if mass > 0 else 0)
+
+    return gradient
 
 
 def _coefficient_arrays(s: Setting, u: float) -> tuple[Float, Float, Float]:
