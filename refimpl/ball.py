@@ -131,6 +131,8 @@ def interval(ball: arb) -> Interval | None:
     """
     if not ball.is_finite():
         return None
+    if ball.is_exact():
+        return _rational(ball, up=False), _rational(ball, up=True)
     with precision(2 * MAX_BITS):  # the ends are rounded outward to the precision of this moment
         low, high = ball.lower(), ball.upper()
     if not (low.is_finite() and high.is_finite()):

@@ -10,31 +10,37 @@ The balls follow the extended reals: ln 0 = -inf, ln inf = inf, inf - inf = nan,
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
-from refimpl import ball, bounds, reduce
+from refimpl import ball, bounds, rational, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import MARGIN, Float
 from refimpl.enclosure import Enclosure
 from refimpl.operation import Arithmetic, InvalidInput, cotangent_of, real, same_shape
 from refimpl.pointwise import INF, NAN, shift_of, slope_parts, term_parts
 
-Scalar = Callable[[float, float], Ball]
+Scalar = Callable[[float, float], Ball | Fraction]  # a fraction where a ball would have to round it
 
 
 @dataclass(frozen=True)
 class Loss:
-    """`term(p, q)` and the derivatives `slope[input](p, q)` as balls, and the forms by which the kernels know them."""
+    """`term(p, q)` and the derivatives `slope[input](p, q)` as balls, and the forms by which the kernels know them.
+
+    `logarithm(p, q)` is (c, a) of a term c ln a with 0 < p, q < inf.
+    """
 
     form: int
     slopes: Mapping[str, int]
-    term: Scalar
+    term: Callable[[float, float], Ball]
+    logarithm: Callable[[Fraction, Fraction], tuple[Fraction, Fraction]]
     slope: Mapping[str, Scalar]
 
 
@@ -80,9 +86,18 @@ def vjp(loss: Loss, rows: Rows, cotangent: Any, exact_vjp: Callable[..., list[Ba
 
 
 def exact_loss(loss: Loss, rows: Rows, where: Sequence[int], bits: int) -> list[Ball]:
-    """The loss of the rows at the given indices, term by term."""
+    """The loss of the rows at the given indices, term by term; by T2 of `refimpl.rational` where it vanishes."""
+
+    def row(p: list[float], q: list[float]) -> Ball:
+        value = ball.total(map(loss.term, p, q))
+        if isinstance(value, float) or not value.contains(0):
+            return value
+        return rational.settled(
+            value, Fraction(0), [loss.logarithm(Fraction(a), Fraction(b)) for a, b in zip(p, q, strict=True) if a > 0.0]
+        )
+
     with ball.precision(bits):
-        return [ball.total(loss.term(float(p), float(q)) for p, q in zip(rows.p[i], rows.q[i], strict=True)) for i in where]
+        return [row(rows.p[i].tolist(), rows.q[i].tolist()) for i in where]
 
 
 def exact_gradient(loss: Loss, rows: Rows, name: str, where: Sequence[int], bits: int, cotangent: Any) -> list[Ball]:
@@ -90,12 +105,16 @@ def exact_gradient(loss: Loss, rows: Rows, name: str, where: Sequence[int], bits
     g = cotangent_of(cotangent, rows.shape[:-1]).reshape(-1)
     with ball.precision(bits):
         places = [divmod(int(flat), rows.shape[-1]) for flat in where]
-        return [scaled(loss.slope[name](float(rows.p[i, v]), float(rows.q[i, v])), arb(float(g[i]))) for i, v in places]
+        return [scaled(loss.slope[name](float(rows.p[i, v]), float(rows.q[i, v])), Fraction(float(g[i]))) for i, v in places]
 
 
-def scaled(slope: Ball, factor: arb) -> Ball:
+def scaled(slope: Ball | Fraction, factor: Fraction) -> Ball:
     """slope * factor for a finite factor; a factor of 0 gives 0, whatever the slope."""
-    return slope if isinstance(slope, float) and math.isnan(slope) and not factor.is_zero() else ball.times(slope, factor)
+    if factor == 0:
+        return arb(0)
+    if isinstance(slope, Fraction):
+        return rational.ball(slope * factor)
+    return slope * rational.sign(factor) if isinstance(slope, float) else ball.scaled(slope, factor)
 
 
 def number(x: float) -> Ball:
@@ -118,13 +137,13 @@ def improper(*values: float) -> bool:
     return any(not value >= 0.0 for value in values)
 
 
-def ratio_slope(p: float, q: float) -> Ball:
+def ratio_slope(p: float, q: float) -> Ball | Fraction:
     """-p/q, the derivative of -p ln q with respect to q."""
     if improper(p, q) or p == q == 0.0 or p == q == INF:
         return NAN
     if q == 0.0 or p == INF:
         return -INF
-    return arb(0) if q == INF else -arb(p) / arb(q)
+    return arb(0) if q == INF else -Fraction(p) / Fraction(q)
 
 
 def pointwise_term(p: float, log_q: float) -> Ball:
@@ -144,6 +163,23 @@ def pointwise_log_term(p: float, log_q: float) -> Ball:
 def _exp_times(p: float, other: Ball) -> Ball:
     """exp(p) * other for p > -inf; beyond exp(2^30) every format overflows alike, and so may arb."""
     return other if isinstance(other, float) else ball.times(arb(min(p, 2.0**30)).exp(), other)
+
+
+def pointwise_sum(p: Sequence[float], log_q: Sequence[float], log_target: bool, divisor: Fraction) -> Ball:
+    """The sum of the terms over `divisor`; by T1 and T2 of `refimpl.rational` where it is rational."""
+    total = ball.total(map(pointwise_log_term if log_target else pointwise_term, p, log_q))
+    if isinstance(total, float):
+        return total
+    loss, absent = ball.scaled(total, 1 / divisor), -INF if log_target else 0.0
+    pairs = [(Fraction(a), Fraction(b)) for a, b in zip(p, log_q, strict=True) if a != absent]
+    if not log_target:
+        linear = sum((a * b for a, b in pairs), Fraction(0))
+        return rational.settled(loss, -linear / divisor, [(a, a) for a, _ in pairs])
+    coefficients: defaultdict[Fraction, Fraction] = defaultdict(Fraction)
+    for a, b in pairs:
+        coefficients[a] += a - b
+    constant = coefficients.pop(Fraction(0), Fraction(0))
+    return loss if any(coefficients.values()) else rational.ball(constant / divisor)
 
 
 def pointwise_slope(p: float, log_q: float) -> Ball:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from fractions import Fraction
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
-from refimpl import ball, reduce
+from refimpl import ball, rational, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import MARGIN, Float, LogSoftmax, mean_bound, sum_bound
 from refimpl.enclosure import Enclosure, Exact
@@ -131,33 +132,22 @@ def vjp(s: Setting, cotangent: Float, exact: Exact) -> Enclosure:
     return reduce.finish(rows.reshape((*moved, s.classes)).moveaxis(-1, s.axis), exact=exact)
 
 
-def _masses(s: Setting, row: int) -> Callable[[int], arb]:
-    """t_v of a row, from its definition."""
-    eps = arb(s.smoothing)
+def _masses(s: Setting, row: int, number: Callable[[float], Any]) -> Callable[[int], tuple[Any, Any]]:
+    """(t_v, c_v) of a class of a row, from their definition, in the numbers (balls or fractions) that `number` makes of floats."""
+    eps = number(s.smoothing)
+    keep, others = 1 - eps, s.classes - 1 if s.only_others else s.classes
+    shared = eps / others if others else eps  # a single class has no others
+    weight = None if s.weight is None else s.weight.tolist()
+
+    def weighted(v: int, t: Any) -> tuple[Any, Any]:
+        return t, t if weight is None else t * number(weight[v])
+
     if s.given is not None:
-        given = s.given[row]
-        return lambda v: (1 - eps) * arb(float(given[v])) + eps / s.classes
+        given = s.given[row].tolist()
+        return lambda v: weighted(v, keep * number(given[v]) + shared)
     assert s.index is not None
-    y = int(s.index[row])
-    if s.only_others:
-        return lambda v: 1 - eps if v == y else eps / (s.classes - 1)
-    return lambda v: 1 - eps + eps / s.classes if v == y else eps / s.classes
-
-
-def _coefficients(s: Setting, row: int) -> list[tuple[arb, arb]]:
-    """(t_v, c_v) of every class of a row."""
-    mass = _masses(s, row)
-    cached: dict[bool, arb] = {}
-    pairs = []
-    for v in range(s.classes):
-        if s.given is None:
-            assert s.index is not None
-            on = v == int(s.index[row])
-            t = cached[on] if on in cached else cached.setdefault(on, mass(v))
-        else:
-            t = mass(v)
-        pairs.append((t, t if s.weight is None else t * arb(float(s.weight[v]))))
-    return pairs
+    on, y = keep if s.only_others else keep + shared, int(s.index[row])
+    return lambda v: weighted(v, on if v == y else shared)
 
 
 def _exact_row(s: Setting, x: NDArray[Any], row: int) -> Ball:
@@ -166,11 +156,35 @@ def _exact_row(s: Setting, x: NDArray[Any], row: int) -> Ball:
     log_p = ball.log_softmax([float(value) for value in x])
     if log_p is None:
         return math.nan
-    pairs = _coefficients(s, row)
+    pairs = [*map(_masses(s, row, arb), range(s.classes))]
     terms = [ball.times(-c, lp) for (_, c), lp in zip(pairs, log_p, strict=True)]
     if s.entropy:
         terms += [c * t.log() for t, c in pairs if not ball.is_zero(c)]
     return ball.total(terms)
+
+
+def _proved(s: Setting, rows: NDArray[Any], where: Sequence[int], divisor: Fraction, loss: Ball) -> Ball:
+    """The losses of some rows, summed and divided: as the rational number that they are, or lie beside, if they do.
+
+    By P4 of `refimpl.rational`: over nearly flat rows the loss is sum c_v gap_v, and sum c_v ln(k t_v) (c_v ln k without the target's
+    entropy), and C ln(S/k), which is 0 or, by far classes, hardly more.
+    """
+    if isinstance(loss, float):
+        return loss
+    value, side, form = Fraction(0), 0, list[tuple[Fraction, Fraction]]()
+    for row in where:
+        pair = _masses(s, row, Fraction)
+        if not s.kept[row] or not any(pair(v)[1] for v in range(s.classes)):
+            continue
+        softmax = rational.softmax(rows[row])
+        if softmax is None or not softmax.near or (softmax.count > 1 and not s.entropy):
+            return loss
+        side |= softmax.far
+        for v, (t, c) in enumerate(map(pair, range(s.classes))):
+            if c > 0:
+                value += c * softmax.gap(v) / divisor
+                form += [(c, softmax.count * t)] if s.entropy else []
+    return rational.settled(loss, value, form, side)
 
 
 def exact(s: Setting, where: Sequence[int], bits: int) -> list[Ball]:
@@ -178,34 +192,53 @@ def exact(s: Setting, where: Sequence[int], bits: int) -> list[Ball]:
     with ball.precision(bits):
         rows = s.rows()
         if not s.reduced:
-            return [_exact_row(s, rows[i], i) for i in where]
-        total = ball.total(_exact_row(s, rows[i], i) for i in range(len(rows)))
-        return [ball.divided(total, s.denominator, s.over_nothing)] * len(where)
+            return [_proved(s, rows, [i], Fraction(1), _exact_row(s, rows[i], i)) for i in where]
+        loss = ball.divided(ball.total(_exact_row(s, rows[i], i) for i in range(len(rows))), s.denominator, s.over_nothing)
+        divisor = Fraction(1) if s.denominator is None else rational.summed(s.denominator)
+        return [loss if divisor == 0 else _proved(s, rows, range(len(rows)), divisor, loss)] * len(where)
 
 
 def exact_vjp(s: Setting, where: Sequence[int], bits: int, cotangent: Float) -> list[Ball]:
-    """The gradient at the given flat indices of the logits, by its definition in ball arithmetic."""
+    """The gradient at the given flat indices of the logits, by its definition in ball arithmetic, or in fractions by P2."""
     with ball.precision(bits):
         rows = s.rows()
+        divisor = Fraction(1) if s.denominator is None or not s.reduced else rational.summed(s.denominator)
         by_row: dict[int, list[tuple[int, int]]] = {}
         for position, (row, label) in enumerate(s.places(where)):
             by_row.setdefault(row, []).append((position, label))
         result: list[Ball] = [arb(0)] * len(where)
+        before, gradient = None, None
         for row, wanted in by_row.items():
             g = float(cotangent.reshape(-1)[row if not s.reduced else 0])
             if not s.kept[row] or g == 0.0:
                 continue
-            log_p = ball.log_softmax([float(value) for value in rows[row]])
-            factor = ball.divided(arb(g), s.denominator if s.reduced else None, math.nan)
-            if log_p is None or isinstance(factor, float):
-                for position, _ in wanted:
-                    result[position] = math.nan
-                continue
-            pairs = _coefficients(s, row)
-            mass = ball.total(c for _, c in pairs)
+            same = rows[row].tobytes(), s.index[row] if s.index is not None else s.given[row].tobytes() if s.given is not None else None, g
+            if gradient is None or same != before:  # rows often repeat
+                before, gradient = same, _gradient(s, rows[row], row, Fraction(g), divisor)
             for position, v in wanted:
-                result[position] = factor * (ball.exp(log_p[v]) * mass - pairs[v][1])
+                result[position] = gradient(v)
         return result
+
+
+def _gradient(s: Setting, x: NDArray[Any], row: int, g: Fraction, divisor: Fraction) -> Callable[[int], Ball]:
+    """g/divisor (p_v C - c_v) of a row's classes, each evaluated once."""
+    log_p, softmax = ball.log_softmax([float(value) for value in x]), rational.softmax(x)
+    if log_p is None or softmax is None or divisor == 0:
+        return lambda v: math.nan
+    factor, exact_pair = g / divisor, _masses(s, row, Fraction)
+    coefficients = [c for _, c in map(exact_pair if softmax.near else _masses(s, row, arb), range(s.classes))]
+    mass, multiplier = sum(coefficients), rational.ball(factor)
+
+    @cache
+    def gradient(v: int) -> Ball:
+        known = softmax.probability(v)
+        if known is None:
+            return multiplier * (ball.exp(log_p[v]) * mass - coefficients[v])
+        p, side = known
+        value = p * mass - coefficients[v] if softmax.near else -exact_pair(v)[1]
+        return rational.ball(factor * value, side * rational.sign(factor) if mass > 0 else 0)
+
+    return gradient
 
 
 def _coefficient_arrays(s: Setting, u: float) -> tuple[Float, Float, Float]:

@@ -28,12 +28,12 @@ Softmax. p_v = r is n exp(x_v) = r sum_u n exp(x_u). Where two different logits 
 Losses of distributions. T2 covers `entropy`, `cross_entropy`, `kl_divergence` and their slopes, and `kl_div` as p ln p - p log_q: a sum
 of logarithms beside a rational number. T1 covers sum exp(l) (l - log_q): rational just if the coefficients of each l != 0 add up to 0.
 
-Beside a rational number. A class whose gap is beyond FAR has 0 < exp(-gap) < 2^-17000: S = k becomes k plus a positive number less
-than any ball of 2^14 bits can show. Such a row is `Near` flat: its gradients and, for k = 1, its losses lie beside the rational
-numbers of the flat row, on a side that is known. All of these have denominators below 2^8000 and the boundaries below 2^1076, so none
-of either lies within STEP = 2^-13000 of another; the factors stay below 2^4200, so that the true value lies that near. What
-stands for it is the rational number, moved by STEP to the known side: no comparison with a number of any format, or with an end of an
-enclosure, tells the two apart.
+Beside a rational number. A class whose gap is beyond FAR has 0 < p_v < 2^-14400, too little to show in a ball of 2^14 bits beside what
+it is added to. So its gradient lies beside a rational number, on a side that is known. Where all classes below the maximum are like
+that, S = k becomes k plus such a number: the row is nearly flat, and P2 to P4 give rational numbers beside which its gradients and
+losses lie. All those have denominators below 2^8000, and the boundaries below 2^1076, so none of either lies within 2^-9100 of
+another; factors stay below 2^4200, so that the true value lies within 2^-10200. What stands for it is the rational number, moved to its
+side by STEP = 2^-10000: no comparison with a number of any format, or with an end of an enclosure, tells the two apart.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
-FAR = 12_000.0  # exp(-FAR) < 2^-17312
-STEP = Fraction(1, 2**13_000)
+FAR = 10_000  # exp(-FAR) < 2^-14400
+STEP = Fraction(1, 2**10_000)
 
 Form = Iterable[tuple[Fraction, Fraction]]  # of (c, a): the sum of c ln a
 
@@ -72,44 +72,59 @@ def known(value: arb) -> Fraction | None:
     return Fraction(mantissa << exponent) if exponent >= 0 else Fraction(mantissa, 1 << -exponent)
 
 
+def sign(value: Fraction) -> int:
+    """1, 0 or -1."""
+    return (value > 0) - (value < 0)
+
+
 def summed(values: Iterable[float]) -> Fraction:
     """The exact sum of finite floats."""
     return sum((Fraction(value) * times for value, times in Counter(map(float, values)).items()), Fraction(0))
 
 
 @dataclass(frozen=True)
-class Near:
-    """A row whose logits are all at its maximum, masked, or (`far`) beyond FAR below it; `count` are at the maximum."""
+class Softmax:
+    """What is rational about a row's softmax. `count` classes are at its maximum; `near`: those are all but masked and far ones, if any."""
 
-    logits: NDArray[np.float64]
+    logits: list[float]
     top: float
     count: int
+    near: bool
     far: bool
-
-    def probability(self, v: int) -> tuple[Fraction, int]:
-        """p_v, or what it lies beside, and its side."""
-        x = self.logits[v]
-        if x == self.top:
-            return Fraction(1, self.count), -int(self.far)
-        return Fraction(0), 0 if x == -math.inf else 1
 
     def gap(self, v: int) -> Fraction:
         """top - x_v of a class that isn't masked."""
-        return Fraction(self.top) - Fraction(float(self.logits[v]))
+        return Fraction(self.top) - Fraction(self.logits[v])
+
+    def probability(self, v: int) -> tuple[Fraction, int] | None:
+        """The rational number that p_v is, or lies beside, and on which side; None if there is none."""
+        x = self.logits[v]
+        if x == -math.inf:
+            return Fraction(0), 0
+        if self.top - x > FAR:
+            return Fraction(0), 1
+        return (Fraction(1, self.count), -int(self.far)) if self.near else None
 
 
-def near(row: NDArray[Any]) -> Near | None:
-    """The row as a flat one, or nearly; None where it is neither, or has no softmax."""
+def softmax(row: NDArray[Any]) -> Softmax | None:
+    """What is known of a row of logits; None where it has no softmax."""
     x = row.astype(np.float64)
     top = float(x.max(initial=-math.inf))
     if not math.isfinite(top):
         return None
     with np.errstate(over="ignore"):
         gap = top - x
-    level, far = gap == 0.0, (gap > FAR) & (x != -math.inf)
-    if not (level | far | (x == -math.inf)).all():
-        return None
-    return Near(x, top, int(level.sum()), bool(far.any()))
+    level, masked = gap == 0.0, x == -math.inf
+    far = (gap > FAR) & ~masked
+    return Softmax(x.tolist(), top, int(level.sum()), bool((level | masked | far).all()), bool(far.any()))
+
+
+def settled(enclosed: arb, value: Fraction, form: Form, side: int = 0) -> arb:
+    """`enclosed`, a ball of value + sum of c ln a, or of a number to the `side` of it, in the best form: the sum may vanish.
+
+    Decided with the help of the ball, which has to be one of the working precision: mostly it shows that the sum doesn't vanish.
+    """
+    return ball(value, side) if (enclosed - ball(value)).contains(0) and vanishes(form) else enclosed
 
 
 def vanishes(form: Form) -> bool:

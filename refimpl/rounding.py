@@ -75,4 +75,4 @@ def round_elements(
         low = round_sum(hi[i], below, precision, emin, largest)
         high = round_sum(hi[i], above, precision, emin, largest)
         values[i] = low + 0.0  # a zero is +0
-        undecided[i] = not low == high
+        undecided[i] = low != high

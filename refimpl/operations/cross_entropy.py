@@ -75,7 +75,13 @@ def _slope(p: float, q: float) -> Ball:
     return NAN if divergence.improper(p, q) or p == q == 0.0 else -divergence.log(q)
 
 
-LOSS = Loss(pointwise.CROSS, {"p": pointwise.CROSS, "q": pointwise.RATIO}, _term, {"p": _slope, "q": divergence.ratio_slope})
+LOSS = Loss(
+    pointwise.CROSS,
+    {"p": pointwise.CROSS, "q": pointwise.RATIO},
+    _term,
+    lambda p, q: (-p, q),
+    {"p": _slope, "q": divergence.ratio_slope},
+)
 
 
 def bound(arithmetic: Arithmetic, *, p: Any, q: Any) -> Float:

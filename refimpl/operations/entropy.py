@@ -72,7 +72,7 @@ def _slope(p: float, _: float) -> Ball:
     return NAN if divergence.improper(p) else divergence.difference(-divergence.log(p), arb(1))
 
 
-LOSS = Loss(pointwise.ENTROPY, {"p": pointwise.ENTROPY}, _term, {"p": _slope})
+LOSS = Loss(pointwise.ENTROPY, {"p": pointwise.ENTROPY}, _term, lambda p, _: (-p, p), {"p": _slope})
 
 
 def bound(arithmetic: Arithmetic, *, p: Any) -> Float:

@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from refimpl import ball, reduce
+from refimpl import ball, rational, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import MARGIN, Float, LogSoftmax
 from refimpl.doubledouble import ADD, DIV, MUL, TINY, U2, add, add_float, add_positive, div, mul
@@ -165,14 +165,15 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, logits: Any, cotang
     g = cotangent_of(cotangent, x.shape[:-1]).reshape(-1)
     with ball.precision(bits):
         result: list[Ball] = []
-        known: dict[int, tuple[tuple[Ball, ...] | None, Ball]] = {}
+        known: dict[int, tuple[tuple[Ball, ...] | None, Ball, bool]] = {}
         for flat in where:
             i, v = divmod(int(flat), x.shape[-1])
             if i not in known:
-                log_p = ball.log_softmax(rows[i].tolist())
-                known[i] = log_p, math.nan if log_p is None else _exact_entropy(log_p)
-            log_p, entropy = known[i]
-            if g[i] == 0.0:
+                log_p, softmax = ball.log_softmax(rows[i].tolist()), rational.softmax(rows[i])
+                flat = softmax is not None and softmax.near and not softmax.far
+                known[i] = log_p, math.nan if log_p is None else _exact_entropy(log_p), flat
+            log_p, entropy, flat = known[i]
+            if g[i] == 0.0 or flat:  # P5
                 result.append(arb(0))
             elif log_p is None:
                 result.append(math.nan)

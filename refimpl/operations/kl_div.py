@@ -31,10 +31,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from flint import arb
 from numpy.typing import NDArray
 
 from refimpl import ball, reduce
@@ -49,6 +49,7 @@ from refimpl.divergence import (
     pointwise_log_slope,
     pointwise_log_term,
     pointwise_slope,
+    pointwise_sum,
     pointwise_term,
     scaled,
     slope_error,
@@ -174,11 +175,8 @@ def exact(where: Sequence[int], bits: int, **arguments: Any) -> list[Ball]:
     with ball.precision(bits):
         if call.reduction == "none":
             return [term(float(p[i]), float(log_q[i])) for i in where]
-        total = ball.total(term(float(a), float(b)) for a, b in zip(p, log_q, strict=True))
-        if call.count == 0:
-            total = NAN
-        elif call.count is not None and not isinstance(total, float):
-            total = total / arb(call.count)
+        divisor = Fraction(1 if call.count is None else call.count)
+        total = NAN if divisor == 0 else pointwise_sum(p.tolist(), log_q.tolist(), call.log_target, divisor)
         return [total] * len(where)
 
 
@@ -190,8 +188,8 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, cotangent: Any, **a
     slopes = {"p": pointwise_log_slope, "log_q": log_mass_slope} if call.log_target else {"p": pointwise_slope, "log_q": mass_slope}
     with ball.precision(bits):
         by_element = call.reduction == "none"
-        divisor = arb(1) if call.count is None else arb(call.count)
-        return [scaled(slopes[name](float(p[i]), float(log_q[i])), arb(float(g[i if by_element else 0])) / divisor) for i in where]
+        divisor = Fraction(call.count or 1)
+        return [scaled(slopes[name](float(p[i]), float(log_q[i])), Fraction(float(g[i if by_element else 0])) / divisor) for i in where]
 
 
 def bound(arithmetic: Arithmetic, **arguments: Any) -> Float:

@@ -82,7 +82,13 @@ def _slope(p: float, q: float) -> Ball:
     return NAN if divergence.improper(p, q) else ball.total((_log_ratio(p, q), arb(1)))
 
 
-LOSS = Loss(pointwise.RELATIVE, {"p": pointwise.RELATIVE, "q": pointwise.RATIO}, _term, {"p": _slope, "q": divergence.ratio_slope})
+LOSS = Loss(
+    pointwise.RELATIVE,
+    {"p": pointwise.RELATIVE, "q": pointwise.RATIO},
+    _term,
+    lambda p, q: (p, p / q),
+    {"p": _slope, "q": divergence.ratio_slope},
+)
 
 
 def _logs(arithmetic: Arithmetic, p: Float, q: Float) -> tuple[Float, Float]:

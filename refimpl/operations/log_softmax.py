@@ -32,12 +32,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from flint import arb
 
-from refimpl import ball, reduce
+from refimpl import ball, rational, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import MARGIN, Float, LogSoftmax
 from refimpl.doubledouble import ADD, DIV, MUL, TINY, U2, add, add_float, add_positive, div, mul
@@ -157,11 +158,15 @@ def exact(where: Sequence[int], bits: int, *, logits: Any) -> list[Ball]:
     x = classes_last("logits", logits).astype(np.float64)
     rows = x.reshape(-1, x.shape[-1])
     with ball.precision(bits):
-        by_row = {i: ball.log_softmax(rows[i].tolist()) for i in {int(flat) // x.shape[-1] for flat in where}}
+        by_row = {i: (ball.log_softmax(rows[i].tolist()), rational.softmax(rows[i])) for i in {int(flat) // x.shape[-1] for flat in where}}
         result: list[Ball] = []
         for flat in where:
-            row = by_row[int(flat) // x.shape[-1]]
-            result.append(math.nan if row is None else row[int(flat) % x.shape[-1]])
+            i, v = divmod(int(flat), x.shape[-1])
+            log_p, softmax = by_row[i]
+            if softmax is not None and softmax.near and softmax.count == 1 and rows[i, v] != -INF:  # P3
+                result.append(rational.ball(-softmax.gap(v), -int(softmax.far)))
+            else:
+                result.append(math.nan if log_p is None else log_p[v])
         return result
 
 
@@ -172,18 +177,21 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, logits: Any, cotang
     g = cotangent_of(cotangent, x.shape).reshape(rows.shape)
     with ball.precision(bits):
         result: list[Ball] = []
-        known: dict[int, tuple[tuple[Ball, ...] | None, Ball]] = {}
+        known: dict[int, tuple[tuple[Ball, ...] | None, rational.Softmax | None, Fraction]] = {}
         for flat in where:
             i, v = divmod(int(flat), x.shape[-1])
             if i not in known:
-                known[i] = ball.log_softmax(rows[i].tolist()), ball.total(arb(float(part)) for part in g[i])
-            log_p, total = known[i]
+                known[i] = ball.log_softmax(rows[i].tolist()), rational.softmax(rows[i]), rational.summed(g[i])
+            log_p, softmax, total = known[i]
             if not g[i].any():
                 result.append(arb(0))
-            elif log_p is None:
+            elif log_p is None or softmax is None:
                 result.append(math.nan)
+            elif (proved := softmax.probability(v)) is not None:  # P2
+                p, side = proved
+                result.append(rational.ball(Fraction(float(g[i, v])) - p * total, -side * rational.sign(total)))
             else:
-                result.append(arb(float(g[i, v])) - ball.exp(log_p[v]) * total)
+                result.append(arb(float(g[i, v])) - ball.exp(log_p[v]) * rational.ball(total))
         return result
 
 

@@ -30,13 +30,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
-from refimpl import ball, reduce
+from refimpl import ball, rational, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import MARGIN, Float, mean_bound, sum_bound
 from refimpl.doubledouble import MUL_FLOAT, TINY, U2, mul_float, two_prod
@@ -204,6 +205,7 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, cotangent: Any, **c
     """The gradient at the flat indices `where`, by definition, in ball arithmetic at `bits` bits."""
     s, _ = _setting(**call)
     g = cotangent_of(cotangent, s.output_shape).reshape(-1)
+    divisor = Fraction(1) if s.denominator is None else rational.summed(s.denominator)
     with ball.precision(bits):
         result: list[Ball] = []
         for flat in where:
@@ -214,8 +216,8 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, cotangent: Any, **c
             if not s.kept[i] or v != int(s.index[i]) or own == 0.0:
                 result.append(arb(0))
                 continue
-            f = ball.divided(arb(-own), s.denominator if s.reduction == "mean" else None, math.nan)
-            result.append(f if isinstance(f, float) else f * arb(float(s.weights[i])))
+            weight = Fraction(float(s.weights[i]))
+            result.append(math.nan if divisor == 0 else rational.ball(Fraction(-own) * weight / divisor))
         return result
 
 
