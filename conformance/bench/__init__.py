@@ -1,0 +1,1 @@
+"""What the reference costs, beside what costs something else: ratios, never a verdict."""
