@@ -18,7 +18,7 @@ from conformance.report.terminal import console
 from refimpl.enclosure import FORMATS
 from refimpl.jit import threads as usable
 
-SHAPES = ("16x13x4233", "8x256x32000", "4x128x128256", "1000000x5", "64x1000000")
+SHAPES = ("16x13x4233", "1000000x5", "8x256x32000")
 DIRECTIONS = {"forward": (FORWARD,), "gradient": (GRADIENT,), "both": (FORWARD, GRADIENT)}
 
 _LARGE = 1 << 22  # elements

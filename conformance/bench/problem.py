@@ -140,12 +140,23 @@ def log_sum_exp(on: Problem) -> refimpl.Enclosure:
 
 
 def errors(work: str, actual: Answer, right: Answer) -> dict[str, float]:
-    """The largest error of each part of an answer, in ulps."""
-    unit = np.float64 if work == LOG_SUM_EXP else np.float32
+    """The largest error of each part of an answer, in ulps.
+
+    That of a gradient is in ulps of the largest element of its row; "element" is in ulps of the element itself, which can be a difference
+    of two numbers that are almost alike.
+    """
+    unit = np.dtype(np.float64 if work == LOG_SUM_EXP else np.float32)
     found = {}
     for name, value in actual.items():
-        there = right[name].reshape(-1)
-        given = value.reshape(-1)[: there.size].astype(np.float64)
-        ulp = np.spacing(np.abs(there).astype(unit)).astype(np.float64)
-        found[name] = float(np.max(np.abs(given - there) / ulp))
+        there = right[name]
+        distance = np.abs(value.reshape(-1)[: there.size].astype(np.float64).reshape(there.shape) - there)
+        if name == "gradient":
+            found[name] = _ulps(distance, np.abs(there).max(axis=-1, keepdims=True), unit)
+            found["element"] = _ulps(distance, np.abs(there), unit)
+        else:
+            found[name] = _ulps(distance, np.abs(there), unit)
     return found
+
+
+def _ulps(distance: Array, size: Array, unit: np.dtype[Any]) -> float:
+    return float(np.max(distance / np.spacing(size.astype(unit)).astype(np.float64)))

@@ -13,7 +13,7 @@ from conformance.bench.memory import Peak
 from conformance.bench.problem import LOG_SUM_EXP, Shape, text_of
 from conformance.bench.record import Setup
 from conformance.bench.table import Line, State, Table
-from conformance.bench.timing import CALLS, PAUSE, Spread
+from conformance.bench.timing import CALLS, LONG, PAUSE, Spread
 
 
 def setup(out: Console, about: Setup) -> None:
@@ -27,11 +27,12 @@ def legend(out: Console) -> None:
     _plain(
         out,
         "x: the time over that of the reference or of a limit, both from the same round: median (quartiles). In every round each takes a "
-        f"turn: a pause of {PAUSE * 1e3:.0f} ms, one call that isn't counted, then up to {CALLS} that are.",
+        f"turn: a pause of {PAUSE * 1e3:.0f} ms, one call that isn't counted (but a call of {LONG:.0f} s is), then up to {CALLS} that are.",
     )
     _plain(
         out,
-        "error: the largest, relative, in ulps of float32 (log-sum-exp: of float64); with a gradient, that of the loss / of its elements.",
+        "error: the largest, in ulps of float32 (log-sum-exp: of float64); with a gradient: of the loss / of an element, to the largest of "
+        "its row / to itself.",
     )
 
 

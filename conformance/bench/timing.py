@@ -2,8 +2,9 @@
 
 Everyone takes a turn in every round, in reversed order in every other one, so that a machine that slows down slows all of them, and
 none always follows the same neighbour. A turn is one call that isn't counted, which finds the caches and the allocator as another left
-them, then up to CALLS that are; its time is their median. Before a turn there is a PAUSE: OpenMP's workers (PyTorch's) spin on for some
-milliseconds after a call, and would take that time from whoever comes next.
+them, then up to CALLS that are; its time is their median. A call of LONG seconds, to which that makes no difference, is a turn. Before a
+turn there is a PAUSE: OpenMP's workers (PyTorch's) spin on for some milliseconds after a call, and would take that time from whoever
+comes next.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from statistics import median, quantiles
 
 CALLS = 5  # counted calls of a turn, at most
 ENOUGH = 0.3  # seconds of counted calls after which a turn ends
+LONG = 1.0  # seconds
 PAUSE = 0.02  # seconds
 
 
@@ -70,13 +72,19 @@ def take_turns(
 
 
 def _turn(call: Callable[[], object], clock: Clock) -> float:
-    call()
+    first = _seconds(call, clock)
+    if first >= LONG:
+        return first
     times: list[float] = []
     while len(times) < CALLS and sum(times) < ENOUGH:
-        begin = clock.now()
-        call()
-        times.append(clock.now() - begin)
+        times.append(_seconds(call, clock))
     return median(times)
+
+
+def _seconds(call: Callable[[], object], clock: Clock) -> float:
+    begin = clock.now()
+    call()
+    return clock.now() - begin
 
 
 def first_line(error: BaseException) -> str:
