@@ -168,7 +168,12 @@ def test_a_run_shows_and_keeps_what_was_measured(
     named = ["--peer", "scipy", "--peer", "mpmath", "--peer", "read"]
     assert main(["bench", "--shape", "300x7", "--dtype", "float64", "--rounds", "2", *named, "--json", str(file)]) == 0
     out = capsys.readouterr().out
-    for words in ("smoothed_attention_loss, forward, 300x1x7 float64, 2 rounds", "gradient and loss", "log-sum-exp of the rows", "x read"):
+    for words in (
+        "smoothed_attention_loss, forward, 300x1x7 float64, 2 rounds",
+        "gradient and loss",
+        "log-sum-exp of the rows",
+        " x read\n",
+    ):
         assert words in out
     assert "mpmath: per element, on a slice of 285x1x7, scaled up to the shape" in out
     assert "rounded: unsupported: " in out
@@ -240,27 +245,14 @@ def test_fewer_threads_are_fewer_processors_for_a_while() -> None:
 
 
 def test_torch_compile_in_a_process_of_its_own(tmp_path: Path) -> None:
+    """It rounds the two masses of the smoothed target to float32, each by half an ulp at most, in float64 as well."""
     file = tmp_path / "bench.json"
-    command_line = [
-        "bench",
-        "--shape",
-        "2x3x5",
-        "--dtype",
-        "float64",
-        "--peer",
-        "torch-compile",
-        "--direction",
-        "gradient",
-        "--rounds",
-        "2",
-    ]
+    small = ["--shape", "2x3x5", "--dtype", "float64", "--direction", "gradient", "--rounds", "2"]
     run = subprocess.run(
-        [sys.executable, "-m", "conformance.cli", *command_line, "--json", str(file)],
+        [sys.executable, "-m", "conformance.cli", "bench", "--peer", "torch-compile", *small, "--json", str(file)],
         capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1],
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     lines = {line["peer"]: line for line in json.loads(file.read_text())["tables"][0]["peers"]}
     assert lines["torch-compile"]["state"] == "done"
-    far = lines["torch-compile"]["errors"]
-    assert 0 < far["loss"] < 2  # it rounds the smoothed target's two masses to float32, each by half an ulp at most, in float64 as well
-    assert 0 < far["gradient"] < 2
+    assert all(ulps < 2 for part, ulps in lines["torch-compile"]["errors"].items() if part != "element")

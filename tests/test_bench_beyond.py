@@ -24,7 +24,17 @@ def test_costs_are_those_of_an_element(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine()
     monkeypatch.setattr(linear, "CLASSES", 10)
     ours = ticking(machine, "ours", 2.0, Kind.REFERENCE)
-    costs = list(linear.costs([ours, ticking(machine, "limit", 1.0, Kind.LIMIT)], [FORWARD], "float32", 2, 1, (10, 200), machine.clock()))
+    costs = list(
+        linear.costs(
+            [ours, ticking(machine, "limit", 1.0, Kind.LIMIT)],
+            [FORWARD],
+            "float32",
+            2,
+            1,
+            (10, 200),
+            Clock(lambda: machine.time, lambda _: None),
+        )
+    )
     assert [(cost.peer, cost.elements, cost.nanoseconds) for cost in costs] == [
         ("ours", 10, Spread(2e8, 2e8, 2e8)),
         ("ours", 200, Spread(1e7, 1e7, 1e7)),

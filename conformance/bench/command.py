@@ -22,7 +22,7 @@ SHAPES = ("16x13x4233", "1000000x5", "8x256x32000")
 DIRECTIONS = {"forward": (FORWARD,), "gradient": (GRADIENT,), "both": (FORWARD, GRADIENT)}
 
 _LARGE = 1 << 22  # elements
-_ROUNDS, _FEWER = 15, 5  # of problems up to so many elements, and of larger ones
+_ROUNDS, _FEWER = 11, 5  # of problems up to so many elements, and of larger ones
 _ROWS = (208, 1, 4233)  # of the table on log-sum-exp
 
 

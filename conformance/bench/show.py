@@ -10,7 +10,8 @@ from rich.table import Table as Grid
 
 from conformance.bench.linear import Cost
 from conformance.bench.memory import Peak
-from conformance.bench.problem import LOG_SUM_EXP, Shape, text_of
+from conformance.bench.peer import Kind
+from conformance.bench.problem import GRADIENT, LOG_SUM_EXP, Shape, text_of
 from conformance.bench.record import Setup
 from conformance.bench.table import Line, State, Table
 from conformance.bench.timing import CALLS, LONG, PAUSE, Spread
@@ -24,34 +25,36 @@ def setup(out: Console, about: Setup) -> None:
 
 def legend(out: Console) -> None:
     """How to read the tables of times."""
-    _plain(
-        out,
-        "x: the time over that of the reference or of a limit, both from the same round: median (quartiles). In every round each takes a "
-        f"turn: a pause of {PAUSE * 1e3:.0f} ms, one call that isn't counted (but a call of {LONG:.0f} s is), then up to {CALLS} that are.",
-    )
-    _plain(
-        out,
-        "error: the largest, in ulps of float32 (log-sum-exp: of float64); with a gradient: of the loss / of an element, to the largest of "
-        "its row / to itself.",
-    )
+    for sentence in (
+        "x: the time over that of the reference or of a limit, both from the same round: median (quartiles). In every round each takes a turn:",
+        f"a pause of {PAUSE * 1e3:.0f} ms, one call that isn't counted (a call of {LONG:.0f} s or more is), then up to {CALLS} that are.",
+        "error: the largest, in ulps of float32 (log-sum-exp: of float64); with a gradient: of the loss / of an element, to the largest of its",
+        "row / to itself.",
+    ):
+        _plain(out, sentence)
 
 
 def table(out: Console, found: Table) -> None:
     """One table."""
     what = "log-sum-exp of the rows" if found.work == LOG_SUM_EXP else f"smoothed_attention_loss, {found.work}"
-    what += " and loss" if found.work == "gradient" else ""
+    what += " and loss" if found.work == GRADIENT else ""
     title = f"{what}, {text_of(found.shape)} {found.dtype}, {found.rounds} rounds"
     grid = Grid(title=title, title_justify="left", title_style="bold")
     grid.add_column("")
-    for name in ("ms", "ns an element", *(f"x {base.peer.name}" for base in found.bases), "error"):
+    ours = [base for base in found.bases if base.peer.kind == Kind.REFERENCE]
+    for name in ("ms", "ns an element", *(f"x {base.peer.name}" for base in ours), "error"):
         grid.add_column(name, justify="right")
     size = math.prod(found.shape)
     for line in found.lines:
         if line.state == State.DONE:
             times = [_short(line.median * 1e3), _short(line.median * 1e9 / size)]
-            compared = [_spread(found.ratio(line, base)) for base in found.bases]
-            grid.add_row(line.peer.name + _slice(line.on), *times, *compared, _errors(line))
+            compared = [_spread(found.ratio(line, base)) for base in ours]
+            grid.add_row(line.peer.name + (" (slice)" if line.on is not None else ""), *times, *compared, _errors(line))
     out.print(grid)
+    for line in ours:
+        limits = [f"{_spread(found.ratio(line, base))} x {base.peer.name}" for base in found.bases if base not in ours]
+        if limits:
+            _plain(out, f"{line.peer.name}: {', '.join(limits)}")
     for line in found.lines:
         if line.on is not None:
             _plain(out, f"{line.peer.name}: per element, on a slice of {text_of(line.on)}, scaled up to the shape")
@@ -83,10 +86,6 @@ def cost(out: Console, found: Cost) -> None:
     _plain(out, f"{found.dtype} {found.work:<8}  {found.peer:<13}  {size} elements  {said}")
 
 
-def _slice(on: Shape | None) -> str:
-    return "" if on is None else " (slice)"
-
-
 def _spread(s: Spread) -> str:
     return f"{_short(s.median)} ({_short(s.low)}-{_short(s.high)})"
 
@@ -97,7 +96,11 @@ def _short(x: float) -> str:
 
 
 def _errors(line: Line) -> str:
-    return " / ".join(f"{ulps:.2g}" for _, ulps in line.errors) or "-"
+    return " / ".join(_ulps(ulps) for _, ulps in line.errors) or "-"
+
+
+def _ulps(x: float) -> str:
+    return "<.001" if 0 < x < 0.001 else f"{x:.2g}"
 
 
 def _plain(out: Console, text: str) -> None:
