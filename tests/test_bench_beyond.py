@@ -35,7 +35,7 @@ def test_costs_are_those_of_an_element(monkeypatch: pytest.MonkeyPatch) -> None:
             Clock(lambda: machine.time, lambda _: None),
         )
     )
-    assert [(cost.peer, cost.elements, cost.nanoseconds) for cost in costs] == [
+    assert [(cost.peer.name, cost.elements, cost.nanoseconds) for cost in costs] == [
         ("ours", 10, Spread(2e8, 2e8, 2e8)),
         ("ours", 200, Spread(1e7, 1e7, 1e7)),
     ]

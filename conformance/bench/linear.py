@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from conformance.bench.memory import available
 from conformance.bench.peer import Kind, Peer
 from conformance.bench.problem import FORWARD, numbers, problem_of
-from conformance.bench.table import measure
+from conformance.bench.table import State, measure
 from conformance.bench.timing import Clock, Spread, spread
 from refimpl.enclosure import FORMATS
 
@@ -18,17 +18,18 @@ SIZES = tuple(CLASSES * 10**n for n in range(6))  # 10^4 to 10^9 elements
 
 # Bytes an element that a call may need beyond the logits: half formats are widened, and an enclosure's arrays are put together.
 _SCRATCH = 6
-_ENCLOSURE = 75
+_ENCLOSURE = 80
 
 
 @dataclass(frozen=True)
 class Cost:
     """What an element cost one of the reference's peers at a size, in ns; None, with a note, where it wasn't timed."""
 
-    peer: str
+    peer: Peer
     work: str
     dtype: str
     elements: int
+    state: State
     nanoseconds: Spread | None
     note: str = ""
 
@@ -53,13 +54,13 @@ def costs(
             fitting = [peer for peer in ours if size <= values.size and size * _needed(peer, work, width) <= free]
             for peer in ours:
                 if peer not in fitting:
-                    yield Cost(peer.name, work, dtype, size, None, "more memory than is free")
+                    yield Cost(peer, work, dtype, size, State.UNSUPPORTED, None, "more memory than is free")
             if fitting:
                 shape = (max(1, size // CLASSES), 1, min(size, CLASSES))
                 table = measure(fitting, work, problem_of(values[: math.prod(shape)], shape), rounds, threads, clock)
                 for line in table.lines:
                     each = spread([1e9 * seconds / math.prod(shape) for seconds in line.seconds]) if line.seconds else None
-                    yield Cost(line.peer.name, work, dtype, size, each, line.note)
+                    yield Cost(line.peer, work, dtype, size, line.state, each, line.note)
 
 
 def _needed(peer: Peer, work: str, width: int) -> int:

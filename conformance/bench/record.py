@@ -46,7 +46,8 @@ class Record:
     def states(self) -> list[tuple[Peer, State]]:
         """What became of every peer, everywhere."""
         timed = [(line.peer, line.state) for table in self.tables for line in table.lines]
-        return timed + [(peak.peer, peak.state) for *_, peaks in self.memory for peak in peaks]
+        peaks = [(peak.peer, peak.state) for *_, found in self.memory for peak in found]
+        return timed + peaks + [(cost.peer, cost.state) for cost in self.linear]
 
     def write(self, path: Path) -> None:
         """Write the document."""
@@ -58,7 +59,7 @@ class Record:
                 {"work": work, "shape": shape, "dtype": dtype, "peers": [_peak(peak) for peak in peaks]}
                 for work, shape, dtype, peaks in self.memory
             ],
-            "linear": [asdict(cost) for cost in self.linear],
+            "linear": [_cost(cost) for cost in self.linear],
         }
         path.write_text(json.dumps(_finite(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -82,6 +83,12 @@ def _line(table: Table, line: Line) -> dict[str, Any]:
 
 def _peak(peak: Peak) -> dict[str, Any]:
     return {"peer": peak.peer.name, "state": peak.state, "note": peak.note, "bytes": peak.extra}
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    head = {"peer": cost.peer.name, "work": cost.work, "dtype": cost.dtype, "elements": cost.elements}
+    each = None if cost.nanoseconds is None else asdict(cost.nanoseconds)
+    return head | {"state": cost.state, "note": cost.note, "nanoseconds": each}
 
 
 def _finite(value: Any) -> Any:

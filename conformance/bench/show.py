@@ -26,10 +26,10 @@ def setup(out: Console, about: Setup) -> None:
 def legend(out: Console) -> None:
     """How to read the tables of times."""
     for sentence in (
-        "x: the time over that of the reference or of a limit, both from the same round: median (quartiles). In every round each takes a turn:",
+        "x: the time over that of the reference, or of a limit, in the same round: median (quartiles). In every round each takes a turn:",
         f"a pause of {PAUSE * 1e3:.0f} ms, one call that isn't counted (a call of {LONG:.0f} s or more is), then up to {CALLS} that are.",
-        "error: the largest, in ulps of float32 (log-sum-exp: of float64); with a gradient: of the loss / of an element, to the largest of its",
-        "row / to itself.",
+        "error: the largest, in ulps of float32 (log-sum-exp: of float64); with a gradient: of the loss / of an element, to the largest",
+        "of its row / to itself.",
     ):
         _plain(out, sentence)
 
@@ -82,8 +82,8 @@ def peaks(out: Console, work: str, shape: Shape, dtype: str, found: Sequence[Pea
 def cost(out: Console, found: Cost) -> None:
     """One size of one of the reference's peers."""
     size = f"{found.elements:.0e}".replace("e+0", "e")
-    said = f"{_spread(found.nanoseconds)} ns an element" if found.nanoseconds is not None else found.note
-    _plain(out, f"{found.dtype} {found.work:<8}  {found.peer:<13}  {size} elements  {said}")
+    said = f"{_spread(found.nanoseconds)} ns an element" if found.nanoseconds is not None else f"{found.state}: {found.note}"
+    _plain(out, f"{found.dtype} {found.work:<8}  {found.peer.name:<13}  {size} elements  {said}")
 
 
 def _spread(s: Spread) -> str:
