@@ -44,7 +44,7 @@ clean:
 	@touch $@
 
 .venv/test.stamp: pyproject.toml constraints.txt .venv/conformance.stamp
-	$(PIP) install --editable '.[torch,jax,test,lint]'
+	$(PIP) install --editable '.[torch,jax,bench,test,lint]'
 	@touch $@
 
 $(BIN)/python:

@@ -54,15 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _status(error: Exception) -> int | None:
     """The exit status of an error that its own message explains; None for a defect of ours."""
+    from conformance.bench.problem import BenchError, Unmeasurable
     from conformance.expected import ExpectedError
     from conformance.report.jsonlines import ReportError
     from conformance.runner import BackendError, UnknownBackend
     from conformance.vectors import VectorError
     from refimpl.operation import InvalidInput
 
-    if isinstance(error, BackendError):
+    if isinstance(error, (BackendError, Unmeasurable)):
         return UNABLE
-    explained = (UsageError, UnknownBackend, VectorError, ExpectedError, ReportError, InvalidInput)
+    explained = (UsageError, BenchError, UnknownBackend, VectorError, ExpectedError, ReportError, InvalidInput)
     return BAD if isinstance(error, explained) else None
 
 
@@ -101,6 +102,20 @@ def parser() -> argparse.ArgumentParser:
 
     known = commands.add_parser("backends", help="the known backends, and which are installed")
     known.set_defaults(command=_backends)
+
+    about = "Time the smoothed attention loss of the reference and of what one would run instead, in turns, and print ratios."
+    bench = commands.add_parser("bench", help="time the reference beside what one would run instead", description=about)
+    bench.set_defaults(command=_bench)
+    bench.add_argument("--shape", metavar="BxTxV", action="append", help="sequences, tokens and classes, or rows and classes (repeatable)")
+    bench.add_argument("--dtype", metavar="D", action="append", help="of the logits (may be repeated; default float32)")
+    bench.add_argument("--peer", metavar="P", action="append", help="only this one beside the reference (may be repeated)")
+    bench.add_argument("--direction", choices=("forward", "gradient", "both"), default="both", help="gradient: and the loss (default both)")
+    bench.add_argument("--rounds", metavar="N", type=_count, help="turns that each takes (default: fewer for large shapes)")
+    bench.add_argument("--threads", metavar="N", type=_count, help="threads of each (default: one for each processor)")
+    bench.add_argument("--json", metavar="F", type=Path, help="write the results as a JSON document")
+    instead = bench.add_mutually_exclusive_group()
+    instead.add_argument("--linear", action="store_true", help="instead: the reference's cost an element, from 10^4 to 10^9 of them")
+    instead.add_argument("--memory", action="store_true", help="instead: peak memory beyond inputs and outputs, each in a fresh process")
 
     spec = commands.add_parser("spec", help="the clauses of the specification")
     spec.set_defaults(command=_spec)
@@ -295,6 +310,15 @@ def _backends(given: argparse.Namespace) -> int:
         _say(f"{name}: {', '.join(f'{package} {version}' for package, version in about.versions.items())}; {', '.join(about.modes)}")
         _say("  " + ", ".join(name + (" (composed)" if name in about.composed else "") for name in about.operations))
     return FINE
+
+
+def _bench(given: argparse.Namespace) -> int:
+    from conformance.bench.command import Asked, run
+
+    asked = Asked.of(given.shape, given.dtype, given.peer, given.direction, given.rounds, given.threads)
+    if given.json is not None:
+        _writable(given.json)
+    return FINE if run(asked, sys.stdout, given.json, linearly=given.linear, peaks=given.memory) else UNABLE
 
 
 def _spec(given: argparse.Namespace) -> int:

@@ -65,7 +65,9 @@ OUTSIDE = {
 }
 COMPILERS = {"numba", "llvmlite"}
 COMPILING = {"refimpl.jit", "refimpl.lanes", "refimpl.cache"}  # the only modules of refimpl that may import them
-FRAMEWORKS = {"torch": "torch", "jax": "jax", "optax": "jax", "scipy": "scipy"}  # each in one adapter's file only
+# Each in the file of that name only, of the adapters and of the peers that are timed.
+FRAMEWORKS = {"torch": "torch", "jax": "jax", "optax": "jax", "scipy": "scipy", "mpmath": "mpmath"}
+HOMES = ("conformance.adapters", "conformance.bench.peers")
 
 MACHINE = re.compile(rb"(?<![\w.~-])/(?:work|root|home|Users|opt)/[\w.]|(?<![\w.])\.\./shared\b")
 
@@ -155,8 +157,7 @@ def test_only_what_a_package_may_lean_on(module: str) -> None:
     allowed = set(OUTSIDE[package])
     if package == "refimpl" and module not in COMPILING:
         allowed -= COMPILERS
-    if module.startswith("conformance.adapters."):
-        allowed |= {name for name, adapter in FRAMEWORKS.items() if module == f"conformance.adapters.{adapter}"}
+    allowed |= {name for name, file in FRAMEWORKS.items() if module in {f"{home}.{file}" for home in HOMES}}
     assert foreign <= allowed, f"{module} imports {sorted(foreign - allowed)}"
     if package == "refimpl":
         assert not any(name.startswith(("conformance", "vectors")) for name in imports(module))
@@ -176,9 +177,12 @@ def loaded_by(statement: str) -> set[str]:
 
 
 HELP = "sys.argv = ['lossref', '--help']; from conformance.cli import main; main()"
+PEERS = "from conformance.bench.peer import peers; peers()"
 
 
-@pytest.mark.parametrize("statement", ["import refimpl", "import conformance", HELP], ids=["refimpl", "conformance", "help"])
+@pytest.mark.parametrize(
+    "statement", ["import refimpl", "import conformance", HELP, PEERS], ids=["refimpl", "conformance", "help", "peers"]
+)
 def test_loads_no_framework(statement: str) -> None:
     assert not sorted(loaded_by(statement) & FRAMEWORKS.keys() - loaded_by("import numba"))  # which itself loads scipy
 
