@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     what = bits.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="compare with the digests that come with the package")
     what.add_argument("--write", action="store_true", help="record the digests in the package, after a change that is meant to change them")
-    bits.add_argument("--short", action="store_true", help="the same calls with fewer rows, which have digests of their own")
+    bits.add_argument("--short", action="store_true", help="some of the calls, with fewer rows; they have digests of their own")
     bits.add_argument("--operation", metavar="O", help="only this operation")
     bits.add_argument("--threads", metavar="N", type=_count, help="processors to use (default: all that the process may)")
 
