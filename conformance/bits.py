@@ -111,8 +111,8 @@ def _call(operation: Operation, variation: Variation, seed: int, classes: int, r
     for name, parameter in operation.parameters.items():
         if isinstance(parameter, Number):
             call[name] = _number(parameter, next(draws))
-        elif isinstance(parameter, OneOf):  # a reduction only here and there, as it leaves one output
-            options = ("none",) if "none" in parameter.options and next(draws) % 8 else parameter.options
+        elif isinstance(parameter, OneOf):  # a reduction leaves one output, so calls for many outputs have none
+            options = ("none",) if "none" in parameter.options and classes <= 5 and next(draws) % 8 else parameter.options
             call[name] = options[next(draws) % len(options)]
         elif isinstance(parameter, Switch):
             call[name] = bool(next(draws) % 2)
@@ -132,11 +132,19 @@ def _call(operation: Operation, variation: Variation, seed: int, classes: int, r
             call[name] = _indices(indices, classes, ignored[0] if holds == "some_ignored" else None, all_ignored)
         else:
             axis = 1 if axes.startswith("N V") else -1
-            content = "huge logits" if huge and holds == "logits" else holds if isinstance(kind, Real) else "target probability"
+            content = _content(holds, isinstance(kind, Real))
+            content = f"huge {content}" if huge and f"huge {content}" in adversarial.MAKERS else content
             call[name] = adversarial.make(content, own, shape, axis, dtype)
     if close and {"p", "q"} <= call.keys():
         call["q"] = adversarial.near(call["p"], seed + 100, dtype)
     return Call(call, dtype, seed + 200)
+
+
+def _content(holds: str, probability_or_not: bool) -> str:
+    """What an input of a variation is fed with: zeros do no harm here, and a target may not hold what is no probability."""
+    if holds in ("probability", "positive_probability"):
+        return "probability" if probability_or_not else "target probability"
+    return holds
 
 
 def _number(kind: Number, draw: int) -> float:
@@ -217,11 +225,14 @@ def _difference(name: str, recorded: Digest | None, found: Digest | None) -> str
         return f"{name}: {where}; after a change that is meant, `lossref bits --write` records anew"
     if recorded.inputs != found.inputs:
         return f"{name}: its inputs have the digest {found.inputs}, recorded is {recorded.inputs}: they are made differently here"
-    return f"{name}: its results have the digest {found.results}, recorded is {recorded.results}, from the same inputs"
+    if recorded.results != found.results:
+        return f"{name}: its results have the digest {found.results}, recorded is {recorded.results}, from the same inputs"
+    return f"{name}: the record has other counts of outputs or gradients; `lossref bits --write` records anew"
 
 
-def read(record: Path = RECORD) -> dict[str, dict[str, Digest]]:
+def read(record: Path | None = None) -> dict[str, dict[str, Digest]]:
     """The recorded digests of all operations, whole and short; raises `BitsError` for a file that holds something else."""
+    record = RECORD if record is None else record
     try:
         text = json.loads(record.read_text(encoding="utf-8"))
         return {size: {name: Digest(**fields) for name, fields in text[size].items()} for size in ("whole", "short")}
@@ -229,9 +240,9 @@ def read(record: Path = RECORD) -> dict[str, dict[str, Digest]]:
         raise BitsError(f"{record} holds no digests ({error}); reinstall lossref, or record them with `lossref bits --write`") from error
 
 
-def write(record: Path = RECORD) -> dict[str, dict[str, Digest]]:
+def write(record: Path | None = None) -> dict[str, dict[str, Digest]]:
     """Record what the kernels give here."""
     made = {size: {name: digest(one, size == "short") for name, one in operations().items()} for size in ("whole", "short")}
     text = {size: {name: asdict(one) for name, one in found.items()} for size, found in made.items()}
-    record.write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
+    (RECORD if record is None else record).write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
     return made

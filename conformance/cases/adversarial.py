@@ -5,12 +5,12 @@ operation, never by a function of a mathematics library.
 
     logits            spreads from 2^-1000 to 8192, common offsets, ties, neighbours, subnormals, gaps at the ends of the exponential,
                       peaks, steps of the exponential's table, sorted rows; masks, and here and there a nan or a +inf
-    huge logits       the same, and rows up to the ends of float64
     probability       rows that sum to about 1, one-hot rows, subnormals, numbers up to 2^20 and around 1, zeros; here and there a negative
                       number, a nan or a +inf, but not in a target probability
     log_probability   what a logarithm may be, and a quarter of rows of logits
-    weight            from 0.25 to 2, up to 2^60, subnormal, or 0
-    cotangent         both signs, from 2^-40 to 2^40, at the ends of float64's exponents, or 0
+    weight            from 0.25 to 2, up to 2^60, or all so small that a quotient leaves float64; here and there 0
+    huge ...          of logits and of both probabilities: the same, and rows up to the ends of float64
+    cotangent         both signs, from 2^-40 to 2^40, and such that products leave float64 or are subnormal, or 0
 """
 
 from __future__ import annotations
@@ -92,10 +92,11 @@ def _sign(draws: Draws) -> Wide:
     return np.where(draws >> np.uint64(63) == 1, -1.0, 1.0)
 
 
-def _bell(u: Draws) -> Wide:
-    """About normal, standard deviation 0.58, within +-2: the sum of the four 16-bit pieces of a draw."""
+def _bell(u: Draws, v: Draws) -> Wide:
+    """About normal, standard deviation 0.58, within +-2: the sum of the four 16-bit pieces of u, with 30 more bits from v."""
     pieces = [((u >> np.uint64(shift)) & np.uint64(0xFFFF)).astype(np.float64) for shift in (0, 16, 32, 48)]
-    return (pieces[0] + pieces[1] + pieces[2] + pieces[3] - 131070.0) * 2.0**-16
+    low = (v & np.uint64(2**30 - 1)).astype(np.float64) * 2.0**-30
+    return (pieces[0] + pieces[1] + pieces[2] + pieces[3] - 131070.0 + low) * 2.0**-16
 
 
 def _far(u: Draws, v: Draws, row: Draws) -> Wide:
@@ -104,18 +105,18 @@ def _far(u: Draws, v: Draws, row: Draws) -> Wide:
 
 def _peaked(u: Draws, v: Draws, row: Draws) -> Wide:
     peak = np.arange(u.shape[1], dtype=np.uint64) == row % np.uint64(u.shape[1])
-    return np.where(peak, _choose((30.0, 75.0, 650.0), row >> np.uint64(20)), 0.0) + _bell(u)
+    return np.where(peak, _choose((30.0, 75.0, 650.0), row >> np.uint64(20)), 0.0) + _bell(u, v)
 
 
 def _sorted(u: Draws, v: Draws, row: Draws) -> Wide:
-    up = np.sort(_bell(u) * 64.0, axis=1)
+    up = np.sort(_bell(u, v) * 64.0, axis=1)
     return np.where(row % np.uint64(2) == 0, up, up[:, ::-1])
 
 
 _LOGITS: tuple[Style, ...] = (
-    lambda u, v, row: _bell(u) * _choose(_SCALES, row),
-    lambda u, v, row: _bell(u) * 4.0,
-    lambda u, v, row: _bell(u) + _choose((-1e8, 1e4, 1e15, 1e300), row),
+    lambda u, v, row: _bell(u, v) * _choose(_SCALES, row),
+    lambda u, v, row: _bell(u, v) * 4.0,
+    lambda u, v, row: _bell(u, v) + _choose((-1e8, 1e4, 1e15, 1e300), row),
     lambda u, v, row: _whole(u, 2) * _choose((_TINY, 0.5, 1.0, 400.0), row),
     lambda u, v, row: _choose((0.25, 1.0, -8.0, 1e4), row) * (1.0 + _whole(u, 3) * 2.0**-52),
     lambda u, v, row: _whole(u, 9) * _TINY * _choose((1.0, 2.0**30, 2.0**51), v),
@@ -149,12 +150,17 @@ _PROBABILITY: tuple[Style, ...] = (
     lambda u, v, row: _floats(u, v, -1074, 20),
     lambda u, v, row: 1.0 + _whole(u, 3) * 2.0**-53,
 )
+_LARGE: tuple[Style, ...] = (
+    lambda u, v, row: _floats(u, v, -1074, 1023),
+    lambda u, v, row: _floats(u, v, 1000, 1023),
+)
+_NONE = (math.nan, INF, -0.0, -1.0, -_TINY)  # no probabilities
 _LOG_PROBABILITY: tuple[Style, ...] = (lambda u, v, row: -((u & np.uint64(0xFFFF)).astype(np.float64) + 1.0) / 4096.0,)
 _COTANGENT: tuple[Style, ...] = (
     lambda u, v, row: np.where(
         v >> np.uint64(60) == 0,
         0.0,
-        _sign(u) * _floats(u, v, -40, 40) * _choose((1.0, 1.0, 1.0, 2.0**-1000, 2.0**-1034, 2.0**300), v >> np.uint64(32)),
+        _sign(u) * _floats(u, v, -40, 40) * _choose((1.0, 1.0, 2.0**-100, 2.0**-1000, 2.0**-1034, 2.0**300), v >> np.uint64(32)),
     ),
 )
 
@@ -195,16 +201,18 @@ def _log_probability(u: Draws, v: Draws, row: Draws) -> Wide:
 def _weight(u: Draws, v: Draws, row: Draws) -> Wide:
     usual = ((u % np.uint64(15)).astype(np.float64) + 2.0) / 8.0
     wild = np.where(u >> np.uint64(62) == 0, _floats(u, v, -1074, 60), usual)
-    values = np.where(row % np.uint64(2) == 0, usual, wild)
+    tiny = ((u % np.uint64(11)).astype(np.float64) + 1.0) * _choose((_TINY, 2.0**-1070, 2.0**-1000), row >> np.uint64(8))
+    values = np.choose((row % np.uint64(4)).astype(np.int64), (usual, usual, wild, tiny))
     return np.where(v >> np.uint64(61) == 0, 0.0, values)
 
 
 MAKERS: dict[str, Callable[[Draws, Draws, Draws], Wide]] = {
     "logits": lambda u, v, row: _logits(_LOGITS, u, v, row),
     "huge logits": lambda u, v, row: _logits((*_LOGITS, *_HUGE, *_HUGE), u, v, row),
-    "probability": lambda u, v, row: _spoilt(_mixed(_PROBABILITY, u, v, row), row, math.nan, INF, -0.0, -1.0, -_TINY),
+    "probability": lambda u, v, row: _spoilt(_mixed(_PROBABILITY, u, v, row), row, *_NONE),
+    "huge probability": lambda u, v, row: _spoilt(_mixed((*_PROBABILITY, *_LARGE), u, v, row), row, *_NONE),
     "target probability": lambda u, v, row: _mixed(_PROBABILITY, u, v, row),
-    "positive_probability": lambda u, v, row: _spoilt(_mixed(_PROBABILITY, u, v, row), row, math.nan, INF, -0.0, -1.0),
+    "huge target probability": lambda u, v, row: _mixed((*_PROBABILITY, *_LARGE), u, v, row),
     "log_probability": _log_probability,
     "weight": _weight,
     "cotangent": lambda u, v, row: _mixed(_COTANGENT, u, v, row),
