@@ -22,7 +22,8 @@ if [ ! -e "$ROOT/complete" ]; then
     rm -rf "$ROOT"
     mkdir -p "$HOME_ARM"
     # The first stage needs no Arm: it downloads. The packages are unpacked here; their scripts are not run.
-    /usr/sbin/debootstrap --arch=arm64 --foreign --variant=minbase --include=python3.11,libstdc++6,libgomp1 bookworm "$ROOT"
+    /usr/sbin/debootstrap --arch=arm64 --foreign --variant=minbase --include=python3.11,libstdc++6,libgomp1 bookworm "$ROOT" \
+        >"$HOME_ARM/debootstrap.log" || { tail "$HOME_ARM/debootstrap.log" >&2; exit 3; }
     for package in "$ROOT"/var/cache/apt/archives/*.deb; do
         dpkg -x "$package" "$ROOT"
     done
