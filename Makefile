@@ -1,6 +1,8 @@
 # make conformance   install, prove the golden vectors, judge torch, jax, scipy and numpy; fails on any surprise
 # make test          lint, type check, tests
-# Both keep their environment in .venv and need python3 (3.11 or later) and nothing else; PYTHON=... names another one.
+# make bits          the bits of the kernels on one thread and all, for other processors, with the lowest and the newest dependencies
+# make arm64         the same on 64-bit Arm, emulated (Debian or Ubuntu on x86-64; installs an emulator)
+# All keep their environment in .venv (bits: and .venv-*) and need python3 (3.11 or later) and nothing else; PYTHON=... names another one.
 
 PYTHON ?= python3
 BACKENDS ?= torch jax scipy numpy
@@ -14,7 +16,7 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
 .DEFAULT_GOAL := conformance
-.PHONY: conformance test lint generate clean
+.PHONY: conformance test bits arm64 lint generate clean
 .DELETE_ON_ERROR:
 
 conformance: .venv/conformance.stamp
@@ -24,6 +26,24 @@ conformance: .venv/conformance.stamp
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Digests of a million results of every operation, and a look at the compiled code, wherever that differs.
+bits: .venv/test.stamp .venv-lowest/stamp .venv-newest/stamp
+	$(BIN)/lossref bits --check
+	.venv-lowest/bin/lossref bits --check
+	.venv-newest/bin/lossref bits --check
+ifeq ($(shell uname -s),Linux)
+	$(BIN)/lossref bits --check --threads 1
+endif
+ifneq ($(filter x86_64 amd64,$(shell uname -m)),)
+	NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES= $(BIN)/lossref bits --check
+	NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES= $(BIN)/python -m pytest --quiet tests/test_compiled.py
+	NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= $(BIN)/lossref bits --check
+	NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= $(BIN)/python -m pytest --quiet tests/test_compiled.py
+endif
+
+arm64: .venv/conformance.stamp
+	tools/arm64.sh bits --check
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .
@@ -35,7 +55,7 @@ generate: .venv/conformance.stamp
 	$(BIN)/lossref generate
 
 clean:
-	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lowest .venv-newest build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find conformance refimpl tests vectors -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is as old as its last installation, so that only a change of what is asked for installs again.
@@ -45,6 +65,17 @@ clean:
 
 .venv/test.stamp: pyproject.toml constraints.txt .venv/conformance.stamp
 	$(PIP) install --editable '.[torch,jax,bench,test,lint]'
+	@touch $@
+
+# The dependencies alone, each at its lowest or its newest version; the code is run from here.
+.venv-lowest/stamp: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv --clear .venv-lowest
+	PIP_CONSTRAINT=constraints-lowest.txt .venv-lowest/bin/python -m pip --disable-pip-version-check --quiet install --editable .
+	@touch $@
+
+.venv-newest/stamp: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-newest
+	PIP_CONSTRAINT= .venv-newest/bin/python -m pip --disable-pip-version-check --quiet install --upgrade --editable .
 	@touch $@
 
 $(BIN)/python:

@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _status(error: Exception) -> int | None:
     """The exit status of an error that its own message explains; None for a defect of ours."""
     from conformance.bench.problem import BenchError, Unmeasurable
+    from conformance.bits import BitsError
     from conformance.expected import ExpectedError
     from conformance.report.jsonlines import ReportError
     from conformance.runner import BackendError, UnknownBackend
@@ -63,7 +64,7 @@ def _status(error: Exception) -> int | None:
 
     if isinstance(error, (BackendError, Unmeasurable)):
         return UNABLE
-    explained = (UsageError, BenchError, UnknownBackend, VectorError, ExpectedError, ReportError, InvalidInput)
+    explained = (UsageError, BenchError, BitsError, UnknownBackend, VectorError, ExpectedError, ReportError, InvalidInput)
     return BAD if isinstance(error, explained) else None
 
 
@@ -90,6 +91,15 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--out", metavar="DIR", type=Path, help="the folder (default: that of the package)")
     generate.add_argument("--operation", metavar="O", help="only this operation")
     generate.add_argument("--check", action="store_true", help="write nothing; compare with what is there, byte for byte")
+
+    bits = commands.add_parser("bits", help="digests of the reference's bits", description="Hash a million results of every operation.")
+    bits.set_defaults(command=_bits)
+    what = bits.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="compare with the digests that come with the package")
+    what.add_argument("--write", action="store_true", help="record the digests in the package, after a change that is meant to change them")
+    bits.add_argument("--short", action="store_true", help="some of the calls, with fewer rows; they have digests of their own")
+    bits.add_argument("--operation", metavar="O", help="only this operation")
+    bits.add_argument("--threads", metavar="N", type=_count, help="processors to use (default: all that the process may)")
 
     vectors = commands.add_parser("vectors", help="check or list the golden vectors")
     vectors.set_defaults(command=_vectors)
@@ -257,6 +267,37 @@ def _generate(given: argparse.Namespace) -> int:
     digest = vectors.write(made, folder)
     _say(f"{len(made)} vectors written to {folder}: {digest}")
     return FINE
+
+
+def _bits(given: argparse.Namespace) -> int:
+    from conformance import bits
+    from refimpl.operations import operation as find
+    from refimpl.operations import operations
+
+    if given.threads is not None:
+        bits.limit_threads(given.threads)
+    if given.write:
+        if given.short or given.operation is not None:
+            raise UsageError("--write records everything; leave out --short and --operation")
+        _writable(bits.RECORD)
+        _say(f"the digests are recorded in {bits.RECORD}; total {bits.total(bits.write()['whole'])}")
+        return FINE
+    chosen = list(operations().values()) if given.operation is None else [find(given.operation)]
+    recorded = bits.read()["short" if given.short else "whole"] if given.check else {}
+    found = {}
+    for one in chosen:
+        found[one.name] = bits.digest(one, given.short)
+        _say(bits.describe(one.name, found[one.name]))
+    if given.operation is None:
+        _say(f"{'total':<24} {bits.total(found)}")
+    else:
+        recorded = {name: one for name, one in recorded.items() if name in found}
+    wrong = bits.differences(found, recorded) if given.check else []
+    for line in wrong:
+        sys.stderr.write(f"lossref: {line}\n")
+    if given.check and not wrong:
+        _say(f"the bits are those of the record, on {bits.machine()}")
+    return SHORT if wrong else FINE
 
 
 def _vectors(given: argparse.Namespace) -> int:

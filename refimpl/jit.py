@@ -18,6 +18,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
@@ -94,6 +95,12 @@ if hasattr(os, "register_at_fork"):  # a forked child has the pool, but none of 
 def threads() -> int:
     """The processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def target() -> str:
+    """What the kernels are compiled for: the platform and the processor's name, as LLVM writes them."""
+    triple, processor, _ = cpu_target.target_context.codegen().magic_tuple()
+    return f"{processor} ({triple})"
 
 
 def over_rows(compiled: Any, rows: int, elements: int, *arguments: Any) -> None:

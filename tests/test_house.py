@@ -50,7 +50,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("conformance.judge",),
     ("conformance.adapter", "conformance.adapters"),
     ("conformance.worker", "conformance.runner"),
-    ("conformance.expected", "conformance.draft"),
+    ("conformance.expected", "conformance.draft", "conformance.bits"),
     ("conformance.report",),
     ("conformance.bench",),
     ("conformance.cli",),

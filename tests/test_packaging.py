@@ -49,3 +49,10 @@ def test_what_is_tested_is_pinned() -> None:
     asked = [*project["build-system"]["requires"], *project["project"]["dependencies"], *itertools.chain(*extras)]
     names = {re.split(r"[<>=!~ ]", requirement)[0].lower().replace("_", "-") for requirement in asked}
     assert names <= pinned
+
+
+def test_the_lowest_versions_are_those_of_the_metadata() -> None:
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
+    bounded = [requirement for requirement in asked if requirement != "llvmlite"]  # which numba's own release decides
+    assert [line for line in lines if not line.startswith("#")] == [requirement.replace(">=", "==") for requirement in bounded]

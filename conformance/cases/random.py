@@ -35,12 +35,12 @@ def _case(operation: Operation, variation: Variation, classes: int, rows: int, d
     call: dict[str, Any] = dict(variation.parameters)
     for key, holds in variation.holds.items():
         kind = operation.inputs[key]
-        axes = _axes(kind, holds)
+        axes = axes_of(kind, holds)
         whole = holds in ("index", "some_ignored")
         recipe = Recipe(
             holds,
             seed_of(f"{operation.name}/{name}/{key}"),
-            _shape(axes, rows, classes, variation.extra),
+            shape_of(axes, rows, classes, variation.extra),
             "int64" if whole else dtype,
             axis=axes.split().index("V") if axes.startswith("N") and not whole and "V" in axes.split() else -1,
             below=classes if whole else 0,
@@ -50,13 +50,15 @@ def _case(operation: Operation, variation: Variation, classes: int, rows: int, d
     return case_of(operation, name, dtype, call, clauses=variation.clauses)
 
 
-def _axes(kind: Input, holds: str) -> str:
+def axes_of(kind: Input, holds: str) -> str:
+    """The axes of an input that holds that."""
     if isinstance(kind, Real) or holds in ("index", "some_ignored"):
         return kind.axes
     return getattr(kind, "real_axes", kind.axes)
 
 
-def _shape(axes: str, rows: int, classes: int, extra: tuple[int, ...]) -> tuple[int, ...]:
+def shape_of(axes: str, rows: int, classes: int, extra: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that `axes` stand for."""
     sizes = {"N": (rows,), "V": (classes,), "B": (2,), "T": (rows // 2,), "...": (rows,), "*": extra, "any": (rows, classes)}
     return tuple(size for axis in axes.split() for size in sizes[axis])
 
