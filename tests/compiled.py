@@ -86,7 +86,7 @@ def flaws(of: Code) -> list[str]:
     outside = sorted(name for name in of.symbols | called if not HARMLESS.fullmatch(name) and not name.startswith("_Z"))
     by_library = "fma" in outside
     found += [f"{name} of a library is called or read" for name in outside if name != "fma"]
-    if not by_library and of.fused != of.lanes:
+    if not by_library and not of.lanes * 0.9 <= of.fused <= of.lanes:  # fewer where equal ones on two branches were merged
         found.append(f"{of.lanes} fused operations are asked for, and {of.fused} are in the assembly")
     if by_library and (of.fused or not of.lanes):
         found.append(
