@@ -137,6 +137,8 @@ def test_a_uniform_target_leaves_no_gradient_and_no_divergence() -> None:
     rounds_to(SAL.vjp(cotangent=3.0, **call)["logits"], [F(0)] * flat.size)
     rounds_to(SAL.forward(**call), [F(0)])
     rounds_to(EWL.vjp(flat, cotangent=np.full((2, 3), 1e300))["logits"], [F(0)] * flat.size)
+    gradients = EWL.exact_vjp("logits", range(flat.size), 100, logits=flat, cotangent=np.full((2, 3), 1e300))
+    assert all(rational.known(gradient) == 0 for gradient in gradients)
 
 
 @pytest.mark.parametrize(("weight", "target"), [(None, [0.5, 0.5, 0.0]), ([1.0, 4.0, 3.0], [1.0, 0.25, 0.0])])
