@@ -58,6 +58,8 @@ def raising(error: Exception) -> Callable[[Problem, int], Call]:
     return prepare
 
 
-def ticking(machine: Machine, name: str, seconds: float, kind: Kind = Kind.PEER, part: int = 1 << 30) -> Peer:
+def ticking(
+    machine: Machine, name: str, seconds: float, kind: Kind = Kind.PEER, part: int = 1 << 30, works: tuple[str, ...] = (FORWARD,)
+) -> Peer:
     run = machine.call(name, lambda _: seconds)
-    return fake(name, lambda on, _: Call(run, lambda _: {}, lambda _: 0, on.part(part)), kind)
+    return fake(name, lambda on, _: Call(run, lambda _: {}, lambda _: 0, on.part(part)), kind, works)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from machine import Machine, fake, ticking
+from machine import Machine, fake, raising, ticking
 
 from conformance.bench import command, linear, memory
 from conformance.bench.peer import Call, Kind, Unsupported
 from conformance.bench.problem import FORWARD, GRADIENT, Problem
+from conformance.bench.table import State
 from conformance.bench.timing import Clock, Spread
 from conformance.cli import main
 
@@ -42,15 +43,15 @@ def test_costs_are_those_of_an_element(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_memory_does_not_suffice_for_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An enclosure of a gradient needs more than the logits and a sum."""
     machine = Machine()
     monkeypatch.setattr(linear, "CLASSES", 10)
-    monkeypatch.setattr(linear, "available", lambda: 500)
-    ours = ticking(machine, "ours", 2.0, Kind.REFERENCE)
-    costs = list(linear.costs([ours], [FORWARD], "float32", 1, 1, (10, 200), machine.clock()))
-    assert [(cost.elements, cost.note, cost.nanoseconds is None) for cost in costs] == [
-        (10, "", False),
-        (200, "more memory than is free", True),
-    ]
+    monkeypatch.setattr(linear, "available", lambda: 5000)
+    ours = ticking(machine, "double-double", 2.0, Kind.REFERENCE, works=(FORWARD, GRADIENT))
+    costs = list(linear.costs([ours], [FORWARD, GRADIENT], "float32", 1, 1, (10, 200, 1000), machine.clock()))
+    left = [(cost.elements, cost.work) for cost in costs if cost.state == State.UNSUPPORTED]
+    assert left == [(200, GRADIENT), (1000, FORWARD), (1000, GRADIENT)]
+    assert all((cost.nanoseconds is None) == (cost.note == "more memory than is free") for cost in costs)
 
 
 def test_the_linear_run_is_shown_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,8 +79,7 @@ def test_the_peak_is_what_a_call_needs_beyond_inputs_and_outputs() -> None:
         return Call(run, lambda _: {}, lambda found: found.nbytes, on)
 
     extra = memory.extra(fake("scratch", work), FORWARD, TINY, "float32", 1)
-    assert extra + MIB >= 96 * MIB  # a page here and there is shared or was there before
-    assert extra < (96 + 32) * MIB
+    assert abs(extra - 96 * MIB) < 16 * MIB  # half of what is returned: a page here and there was there before
 
 
 @needs_proc
@@ -103,3 +103,11 @@ def test_without_proc_there_is_no_peak(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(memory, "_PROCESS", tmp_path)
     assert main(["bench", "--memory", "--shape", "2x5"]) == 3
     assert capsys.readouterr().err == "lossref: this system has no /proc/self/clear_refs, by which the peak of the memory is measured\n"
+
+
+def test_a_reference_that_fails_at_a_size_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear.costs, "__defaults__", ((10,), Clock(sleep=lambda _: None)))
+    monkeypatch.setattr("conformance.bench.command.chosen", lambda names: [fake("ours", raising(ValueError("it")), Kind.REFERENCE)])
+    with (tmp_path / "shown").open("w") as shown:
+        assert not command.run(command.Asked.of(None, None, None, "forward", 1, None), shown, linearly=True)
+    assert "failed: ValueError: it" in (tmp_path / "shown").read_text()
