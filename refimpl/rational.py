@@ -27,7 +27,7 @@ Softmax. p_v = r means exp(x_v) = r sum_u exp(x_u). Where two different logits o
 Losses of distributions. T2 covers `entropy`, `cross_entropy`, `kl_divergence` and their slopes, and `kl_div` as p ln p - p log_q: a sum
 of logarithms beside a rational number. T1 covers sum exp(l) (l - log_q): rational just if the coefficients of each l != 0 add up to 0.
 
-Beside a rational number. A class whose gap is beyond FAR has 0 < p_v < 2^-14400: no ball of 2^14 bits is sure to show that beside what it is
+Beside a rational number. A class with a gap beyond FAR has 0 < p_v < 2^-14400: no ball of 2^14 bits is sure to show that beside what it is
 added to. So its gradient lies beside a rational number, on a side that is known. Where all classes below the maximum are like
 that, S = k becomes k plus such a number: the row is nearly flat, and P2 to P4 give rational numbers beside which its gradients and
 losses lie. All those have denominators below 2^8000, and the boundaries below 2^1076, so none of either lies within 2^-9100 of
