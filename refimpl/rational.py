@@ -5,14 +5,13 @@ them is told from them by a ball that is small enough. One that is can only be p
 radius 0. Inputs and parameters are dyadic, so the rational numbers below are known exactly; what is stated of a "row" holds for its
 classes that are not masked, of which there are k.
 
-Two theorems carry it (A. Baker, Transcendental Number Theory, Cambridge 1975, theorems 1.4 and 2.1; for rational exponents and
-coefficients, Hermite and I. Niven, Irrational Numbers, 1956, chapter 9, are enough):
+Two theorems carry it (A. Baker, Transcendental Number Theory, Cambridge 1975, chapter 1; I. Niven, Irrational Numbers, 1956, chapter 9):
 
     T1  Lindemann-Weierstrass: for distinct algebraic a_i, the exp(a_i) are linearly independent over the algebraic numbers.
     T2  A sum of c_i ln a_i with rational c_i and a_i > 0 is irrational or 0. For if it is r != 0, and N c_i are integers, then
         exp(N r) is the rational product of a_i^(N c_i), against T1. It is 0 just if that product is 1: `vanishes` decides it.
 
-Softmax. p_v = r is n exp(x_v) = r sum_u n exp(x_u). Where two different logits occur, both sides' coefficients can't agree.
+Softmax. p_v = r means exp(x_v) = r sum_u exp(x_u). Where two different logits occur, the coefficient of the other one can't agree.
     P1  p_v is rational just if the row is flat (all logits alike; p_v = 1/k) or v is masked (p_v = 0).
     P2  f (p_v C - c_v) with rational f, C, c_v is rational just if f C = 0 or p_v is: the gradients of `softmax_cross_entropy`,
         `smoothed_attention_loss` and, as g_v - p_v G, of `log_softmax`.
@@ -28,8 +27,8 @@ Softmax. p_v = r is n exp(x_v) = r sum_u n exp(x_u). Where two different logits 
 Losses of distributions. T2 covers `entropy`, `cross_entropy`, `kl_divergence` and their slopes, and `kl_div` as p ln p - p log_q: a sum
 of logarithms beside a rational number. T1 covers sum exp(l) (l - log_q): rational just if the coefficients of each l != 0 add up to 0.
 
-Beside a rational number. A class whose gap is beyond FAR has 0 < p_v < 2^-14400, too little to show in a ball of 2^14 bits beside what
-it is added to. So its gradient lies beside a rational number, on a side that is known. Where all classes below the maximum are like
+Beside a rational number. A class with a gap beyond FAR has 0 < p_v < 2^-14400: no ball of 2^14 bits is sure to show that beside what it is
+added to. So its gradient lies beside a rational number, on a side that is known. Where all classes below the maximum are like
 that, S = k becomes k plus such a number: the row is nearly flat, and P2 to P4 give rational numbers beside which its gradients and
 losses lie. All those have denominators below 2^8000, and the boundaries below 2^1076, so none of either lies within 2^-9100 of
 another; factors stay below 2^4200, so that the true value lies within 2^-10200. What stands for it is the rational number, moved to its
@@ -142,7 +141,7 @@ def vanishes(form: Form) -> bool:
 
 
 def coprime_base(numbers: Iterable[int]) -> list[int]:
-    """Pairwise coprime integers above 1 of which the given positive ones are products (E. Bach, J. Driscoll, J. Shallit, 1993)."""
+    """Pairwise coprime integers above 1 of which the given positive ones are products (Bach, Driscoll, Shallit, J. Algorithms 15, 1993)."""
     base: list[int] = []
     pending = list(numbers)
     while pending:
