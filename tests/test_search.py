@@ -72,7 +72,7 @@ def test_what_was_found_is_contained_and_as_wrong_as_recorded(name: str) -> None
 
 @pytest.mark.parametrize("name", ["log_softmax output", "entropy_with_logits dlogits"])
 def test_a_radius_that_is_too_small_is_found_by_the_climb_where_drawing_sees_nothing(name: str) -> None:
-    space, budget = spaces()[name], 4000
+    space, budget = spaces()[name], 2000
     short = replace(space, shrink=best_of_draws(space, "share", 3, budget) * (1.0 + 2.0**-10))
     assert best_of_climbs(short, "share", 3, budget) > 1.0
 

@@ -21,7 +21,7 @@ from tests.search.climb import KINDS, climb
 from tests.search.record import KEPT, Record, Target, load, measured, member, save, targets, worst
 from tests.search.rounding import counts
 
-LONG_SHARE = 0.2  # of an operation's time goes to long rows
+LONG_SHARE = 0.3  # of an operation's time goes to long rows
 
 
 def main(argv: list[str] | None = None) -> int:
