@@ -1,5 +1,7 @@
 # make conformance   install, prove the golden vectors, judge torch, jax, scipy and numpy; fails on any surprise
 # make test          lint, type check, tests
+# make deep          search MINUTES minutes for the inputs on which the reference is worst: tests/worst.json
+# make accuracy      make the tables of docs/accuracy.md anew from it
 # make bits          the bits of the kernels on one thread and all, for other processors, with the lowest and the newest dependencies
 # make arm64         the same on 64-bit Arm, emulated (Debian or Ubuntu on x86-64; installs an emulator)
 # All keep their environment in .venv (bits: and .venv-*) and need python3 (3.11 or later) and nothing else; PYTHON=... names another one.
@@ -7,6 +9,7 @@
 PYTHON ?= python3
 BACKENDS ?= torch jax scipy numpy
 RESULTS ?= build/results.jsonl
+MINUTES ?= 30
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -16,7 +19,7 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
 .DEFAULT_GOAL := conformance
-.PHONY: conformance test bits arm64 lint generate clean
+.PHONY: conformance test bits arm64 lint deep accuracy generate clean
 .DELETE_ON_ERROR:
 
 conformance: .venv/conformance.stamp
@@ -49,6 +52,14 @@ lint: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+deep: .venv/test.stamp
+	$(BIN)/python -m tests.search --minutes $(MINUTES) --rounding
+	$(BIN)/python -m tests.search.table
+
+accuracy: .venv/test.stamp
+	$(BIN)/python -m tests.search --minutes 0
+	$(BIN)/python -m tests.search.table
 
 # Writes vectors/ anew: only after a change that is meant to change them.
 generate: .venv/conformance.stamp
