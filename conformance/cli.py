@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _status(error: Exception) -> int | None:
     """The exit status of an error that its own message explains; None for a defect of ours."""
     from conformance.bench.problem import BenchError, Unmeasurable
+    from conformance.bench.startup import ProgramError
     from conformance.bits import BitsError
     from conformance.expected import ExpectedError
     from conformance.report.jsonlines import ReportError
@@ -62,7 +63,7 @@ def _status(error: Exception) -> int | None:
     from conformance.vectors import VectorError
     from refimpl.operation import InvalidInput
 
-    if isinstance(error, (BackendError, Unmeasurable)):
+    if isinstance(error, (BackendError, ProgramError, Unmeasurable)):
         return UNABLE
     explained = (UsageError, BenchError, BitsError, UnknownBackend, VectorError, ExpectedError, ReportError, InvalidInput)
     return BAD if isinstance(error, explained) else None
@@ -126,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
     instead = bench.add_mutually_exclusive_group()
     instead.add_argument("--linear", action="store_true", help="instead: the reference's cost an element, from 10^4 to 10^9 of them")
     instead.add_argument("--memory", action="store_true", help="instead: peak memory beyond inputs and outputs, each in a fresh process")
+    instead.add_argument("--startup", action="store_true", help="instead: what a first call costs in a fresh process, by operation")
 
     spec = commands.add_parser("spec", help="the clauses of the specification")
     spec.set_defaults(command=_spec)
@@ -356,6 +358,13 @@ def _backends(given: argparse.Namespace) -> int:
 def _bench(given: argparse.Namespace) -> int:
     from conformance.bench.command import Asked, run
 
+    if given.startup:
+        from conformance.bench.startup import report
+        from refimpl.operations import operations
+
+        for line in report(list(operations()), given.rounds or 5):
+            _say(line)
+        return FINE
     asked = Asked.of(given.shape, given.dtype, given.peer, given.direction, given.rounds, given.threads)
     if given.json is not None:
         _writable(given.json)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from conformance.bench import startup
 from conformance.bench.startup import ProgramError, Start, beside_numba, report, seconds
+from conformance.cli import main
 from refimpl.operations import operations
 
 
@@ -61,10 +63,17 @@ def test_a_real_run() -> None:
 
 @pytest.mark.parametrize("name", operations())
 def test_every_operation_has_a_first_call(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from conformance.bench.startup import first_call
+    from conformance.bench import startup
+from conformance.bench.startup import first_call
 
     first_call(name, True)
     assert capsys.readouterr().err == ""
+
+
+def test_the_command_prints_the_report(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "report", lambda names, rounds: iter([f"{len(names)} operations, {rounds} rounds"]))
+    assert main(["bench", "--startup", "--rounds", "3"]) == 0
+    assert capsys.readouterr().out == f"{len(operations())} operations, 3 rounds\n"
 
 
 def test_a_program_that_fails_says_why() -> None:
