@@ -63,8 +63,7 @@ def test_a_real_run() -> None:
 
 @pytest.mark.parametrize("name", operations())
 def test_every_operation_has_a_first_call(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from conformance.bench import startup
-from conformance.bench.startup import first_call
+    from conformance.bench.startup import first_call
 
     first_call(name, True)
     assert capsys.readouterr().err == ""
