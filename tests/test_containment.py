@@ -175,6 +175,11 @@ REGRESSIONS = {  # what the sweep and readers have found in earlier kernels: the
         {"log_p": [[-1.0, -2.0, 0.0], [-3.0, -1.0, 0.0]], "target": [0, 1], "weight": [2.0**-1000, 0.0, 1.0]},
         1e300,
     ),
+    "underflow-times-rest": (
+        "log_softmax",
+        {"logits": [([float.fromhex("0x1.75a0bc2dcdec7p-3"), float.fromhex("0x1.75a0bc2dcdecbp-3")] * 17)[:33]]},
+        [([float.fromhex("-0x0.00000163e766cp-1022"), float.fromhex("0x1.245c5010754a1p-1008")] * 17)[:33]],
+    ),
     "small-gaps-beside-huge-ones": ("entropy_with_logits", {"logits": [[1.7e308, -1.7e308, 0.0], [3e-308, -2e-308, 0.0]]}, [-1e12, 1e12]),
 }
 

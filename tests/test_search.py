@@ -18,6 +18,7 @@ from refimpl.ball import Ball, precision
 from refimpl.enclosure import FORMATS, Enclosure, Kind
 from refimpl.operation import Index, IndexOrReal, Number, Switch
 from tests.search import ordinary, table
+from tests.search.__main__ import main as search
 from tests.search.blocks import BLOCKS, BlockSpace
 from tests.search.calls import Calls, CallSpace, Shared, spaces
 from tests.search.climb import KINDS, climb, within
@@ -157,6 +158,16 @@ def test_records_come_back_as_they_were(tmp_path: Any) -> None:
         for name, space in of.items():
             record = content[section][name][0]
             assert measured(space, member(space, record)) == record
+
+
+def test_the_command_measures_again_and_takes_in_what_another_file_holds(tmp_path: Any) -> None:
+    first, second = RECORDED["add_positive"][:2]
+    nothing: dict[str, Any] = {"blocks": {}, "operations": {}, "rounding": {}}
+    save(nothing | {"blocks": {"add_positive": [first | {"share": 0.0, "units": 1e9}]}}, tmp_path / "here.json")
+    save(nothing | {"blocks": {"add_positive": [second]}}, tmp_path / "there.json")
+    arguments = ["--minutes", "0", "--only", "add_positive", "--file", str(tmp_path / "here.json"), "--also", str(tmp_path / "there.json")]
+    assert search(arguments) == 0
+    assert load(tmp_path / "here.json")["blocks"] == {"add_positive": [first, second]}
 
 
 def test_the_worst_of_each_kind_are_kept() -> None:

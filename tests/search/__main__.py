@@ -1,6 +1,7 @@
 """The deep search: `python -m tests.search --minutes 10`, also `make deep`. It adds what it finds worse to `tests/worst.json`.
 
-With `--minutes 0` it measures again what the file holds, as is due after a change of a kernel. Status 1 where an enclosure doesn't
+With `--minutes 0` it measures again what the file holds, as is due after a change of a kernel; `--also` takes in what another file of
+this kind holds, found on another machine or by another version. Status 1 where an enclosure doesn't
 contain the truth; that input is in the file, and the tests fail until the kernel is mended.
 """
 
@@ -12,13 +13,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from refimpl.operations import operations
 from tests.search.calls import SLOTS, CallSpace
 from tests.search.climb import KINDS, climb
-from tests.search.record import KEPT, Record, Target, load, measured, member, save, targets, worst
+from tests.search.record import KEPT, WORST, Record, Target, load, measured, member, save, targets, worst
 from tests.search.rounding import counts
 
 LONG_SHARE = 0.3  # of an operation's time goes to long rows
@@ -31,25 +33,28 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", metavar="TEXT", help="only targets whose label holds this")
     parser.add_argument("--seed", type=int, help="of the climbs (default: a new one)")
     parser.add_argument("--rounding", action="store_true", help="count again how often the exact form is asked (some minutes)")
+    parser.add_argument("--also", type=Path, action="append", default=[], metavar="FILE", help="take in the inputs of another such file")
+    parser.add_argument("--file", type=Path, default=WORST, help="where the inputs stand (default: tests/worst.json)")
     arguments = parser.parse_args(argv)
     seed = arguments.seed if arguments.seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
-    content = load()
+    content, others = load(arguments.file), [load(path) for path in arguments.also]
     chosen = [(section, name, space) for section, of in targets().items() for name, space in of.items() if arguments.only in name]
     seconds = 60.0 * arguments.minutes / max(len(chosen), 1)
     say(f"{len(chosen)} targets, {seconds:.1f} s each, seed {seed}")
     outside = []
     for number, (section, name, space) in enumerate(chosen):
-        records = [measured(space, member(space, record)) for record in content[section].get(name, [])]
+        known = [record for file in (content, *others) for record in file[section].get(name, [])]
+        records = [measured(space, member(space, record)) for record in known]
         if seconds:
             records += search(space, np.random.default_rng([seed, number]), seconds, records)
         content[section][name] = kept = worst(records)
-        save(content)
+        save(content, arguments.file)
         outside += [name] if any(record["share"] > 1.0 for record in kept) else []
         shares, units = ([record[kind] for record in kept] for kind in KINDS)
         say(f"{name:34} {max(shares, default=0.0):8.4g} of the radius {max(units, default=0.0):8.4g} units")
     if arguments.rounding:
         content["rounding"] = {name: counts(operation) for name, operation in operations().items()}
-        save(content)
+        save(content, arguments.file)
     for name in outside:
         say(f"NOT CONTAINED: {name}")
     return 1 if outside else 0
