@@ -15,7 +15,7 @@ bounds assume that no operation overflows; an operation whose result lies below 
     add_float     2 u^2         ibid., algorithm 4 (DWPlusFP)
     mul           6 u^2(1+6u)   here: see `mul`
     mul_float     2 u^2         ibid., algorithm 9 (DWTimesFP3)
-    div           15 u^2(1+4u)  ibid., algorithm 17 (DWDivDW2): 15 u^2 + 56 u^3
+    div           15 u^2(1+4u)  here: see `div`; ibid., algorithm 17 (DWDivDW2) has 15 u^2 + 56 u^3
 """
 
 from __future__ import annotations
@@ -103,7 +103,12 @@ def mul_float(ah: float, al: float, b: float) -> Any:
 
 @inline
 def div(ah: float, al: float, bh: float, bl: float) -> Any:
-    """(ah + al) / (bh + bl)."""
+    """(ah + al) / (bh + bl).
+
+    With A = |ah + al|: t is a quotient of leading parts, rounded, so a - b*t is below 3u*A, of which ah - ph is exact. The product b*t is off
+    by 2u^2*A, the difference of the low parts by 2u^2*A, the sum of the differences by 3u^2*A; dividing it by bh for b adds 3u^2, the
+    rounding of that quotient 3u^2, and the last sum is exact: 13u^2 + O(u^3).
+    """
     t = ah / bh
     ph, pl = mul_float(bh, bl, t)
     rest = (ah - ph) + (al - pl)

@@ -63,10 +63,17 @@ def scale_of(values: NDArray[Any]) -> float:
     """The factor for linear terms in `values`: 2^-64 where one is so large that differences may leave float64, else 1."""
     if values.dtype != np.float64:  # no narrower format reaches so far
         return 1.0
-    largest = 0.0
-    for chunk in np.array_split(values.reshape(-1), max(1, values.size >> 16)):
-        largest = max(largest, float(np.max(np.abs(chunk), initial=0.0, where=np.isfinite(chunk))))
-    return SCALE_DOWN if largest >= HUGE else 1.0
+    return SCALE_DOWN if _holds_huge(frozen(values.reshape(-1))) else 1.0
+
+
+@kernel
+def _holds_huge(values: Any) -> bool:
+    """Whether some number is as large as HUGE, and finite."""
+    found = 0
+    for i in range(values.size):
+        magnitude = abs(values[np.uint64(i)])
+        found += 1 if HUGE <= magnitude < np.inf else 0
+    return found > 0
 
 
 def class_rows(name: str, values: NDArray[Any], axis: int) -> NDArray[Any]:

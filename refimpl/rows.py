@@ -153,11 +153,8 @@ def collect(lane: Any, part: int, classes: int) -> Any:
 
 
 @routine
-def long_sums(row: Any, m: int, skip: int, top: float, scale: float, lane: Any) -> Any:
-    """(rest * REST_SCALE, scale * sum of the gaps over v != skip), two double-doubles.
-
-    The relative error is (EXP + 3 depth) u^2 and 3 depth u^2. The sum of the gaps is +inf where a masked class takes part.
-    """
+def rest_sum(row: Any, m: int, top: float, scale: float, lane: Any) -> Any:
+    """rest * REST_SCALE, with a relative error of (EXP + ADD depth) u^2."""
     size = row.size
     unscale = 1.0 / scale
     full = size - size % LANES
@@ -166,26 +163,39 @@ def long_sums(row: Any, m: int, skip: int, top: float, scale: float, lane: Any) 
         for start in range(block, end, LANES):
             for i in range(LANES):
                 h, l = gap(np.float64(row[np.uint64(start + i)]), top, scale)
-                ph, pl = exp_minus(h * unscale, l * unscale)
+                h, l = exp_minus(h * unscale, l * unscale)
                 other = start + i != m
-                accumulate(lane, 0, i, ph if other else 0.0, pl if other else 0.0)
-                other = start + i != skip
-                accumulate(lane, 2, i, h if other else 0.0, l if other else 0.0)
+                accumulate(lane, 0, i, h if other else 0.0, l if other else 0.0)
         if end % BLOCK == 0:
             end_block(lane, 0, end)
-            end_block(lane, 2, end)
     for v in range(full, size):
-        h, l = gap(np.float64(row[v]), top, scale)
         if v != m:
-            ph, pl = exp_minus(h * unscale, l * unscale)
-            accumulate(lane, 0, v - full, ph, pl)
+            h, l = gap(np.float64(row[v]), top, scale)
+            h, l = exp_minus(h * unscale, l * unscale)
+            accumulate(lane, 0, v - full, h, l)
+    return collect(lane, 0, size)
+
+
+@routine
+def gap_sum(row: Any, skip: int, top: float, scale: float, lane: Any) -> Any:
+    """scale * the sum of the gaps over v != skip, with a relative error of ADD depth u^2; +inf where a masked class takes part."""
+    size = row.size
+    full = size - size % LANES
+    for block in range(0, full, BLOCK):
+        end = min(block + BLOCK, full)
+        for start in range(block, end, LANES):
+            for i in range(LANES):
+                h, l = gap(np.float64(row[np.uint64(start + i)]), top, scale)
+                other = start + i != skip
+                accumulate(lane, 0, i, h if other else 0.0, l if other else 0.0)
+        if end % BLOCK == 0:
+            end_block(lane, 0, end)
+    for v in range(full, size):
         if v != skip:
-            accumulate(lane, 2, v - full, h, l)
-    eh, el = collect(lane, 0, size)
-    gh, gl = collect(lane, 2, size)
-    if not gh < np.inf:  # an infinite gap has left a nan in the error terms
-        gh, gl = np.inf, 0.0
-    return eh, el, gh, gl
+            h, l = gap(np.float64(row[v]), top, scale)
+            accumulate(lane, 0, v - full, h, l)
+    h, l = collect(lane, 0, size)
+    return (h, l) if h < np.inf else (np.inf, 0.0)  # an infinite gap has left a nan in the error terms
 
 
 @inline
@@ -196,10 +206,10 @@ def short_scratch() -> Any:
 
 @routine
 def short_sums(x: Any, first: int, count: int, skip: Any, scale: float, terms: Any, m: Any, top: Any, facts: Any) -> None:
-    """`scan` and `long_sums` of the `count` rows from `first` on, at most SIDE of at most LANES classes.
+    """`scan`, `rest_sum` and `gap_sum` of the `count` rows from `first` on, at most SIDE of at most LANES classes.
 
     `skip` holds a class for each row; m and top go to the arrays of that name, the sums to the columns of `facts` (4, SIDE): the bits that
-    `long_sums` gives for that m, and zeros for a row without a softmax.
+    those give for that m, and zeros for a row without a softmax.
     """
     classes = x.shape[1]
     unscale = 1.0 / scale

@@ -18,7 +18,7 @@ Error, in units of u^2, relative to the sum of the magnitudes of the terms. D = 
     masses      on, off, keep                       18   (a quotient, DIV, and a sum, ADD); so is keep * s_v + off
     c_v         w_v t_v                             20   (+ 2 for the weight)
     C           sum of c_v                          ADD (D + 1) + 20
-    rest        `rows.long_sums`                    ADD D + EXP
+    rest        `rows.rest_sum`                    ADD D + EXP
     log1p(rest) rest's error is damped              ADD D + EXP + LOG1P
     C * log1p   a product, MUL                      ADD (2 D + 1) + EXP + LOG1P + MUL + 20
     c_v gap_v   a product, MUL, and sums            ADD D + MUL + 20
@@ -54,7 +54,8 @@ from refimpl.rows import (
     collect,
     depth,
     gap,
-    long_sums,
+    gap_sum,
+    rest_sum,
     scan,
     scratch,
     short_scratch,
@@ -201,13 +202,14 @@ def _terms(x: Any, i: int, top: float, scale: float, index: Any, given: Any, wei
 
 
 @routine
-def _row_sums(x: Any, i: int, skip: int, scale: float, lane: Any) -> Any:
-    """m, top and `long_sums` of a row."""
+def _row_sums(x: Any, i: int, skip: int, gaps: bool, scale: float, lane: Any) -> Any:
+    """m, top, `rest_sum` and, if it is needed, `gap_sum` of a row."""
     row = x[i]
     m, top = scan(row)
     if m < 0:
         return m, top, 0.0, 0.0, 0.0, 0.0
-    eh, el, gh, gl = long_sums(row, m, skip, top, scale, lane)
+    eh, el = rest_sum(row, m, top, scale, lane)
+    gh, gl = gap_sum(row, skip, top, scale, lane) if gaps else (0.0, 0.0)
     return m, top, eh, el, gh, gl
 
 
@@ -234,12 +236,13 @@ def loss_rows(
     m, skip, top = np.empty(SIDE, np.int64), np.empty(SIDE, np.int64), np.empty(SIDE)
     classes = x.shape[1]
     plain = given.shape[0] == 0 and weight.size == 0
+    gaps = plain and masses[2] > 0.0
     for first in range(start, stop, SIDE):
         count = min(SIDE, stop - first)
         for k in range(count):
             skip[k] = index[first + k] if plain else -1
             if classes > LANES and kept[first + k] != 0:
-                m[k], top[k], facts[0, k], facts[1, k], facts[2, k], facts[3, k] = _row_sums(x, first + k, skip[k], scale, lane)
+                m[k], top[k], facts[0, k], facts[1, k], facts[2, k], facts[3, k] = _row_sums(x, first + k, skip[k], gaps, scale, lane)
         if classes <= LANES:
             short_sums(x, first, count, skip, scale, terms, m, top, facts)
         for k in range(SIDE):

@@ -14,7 +14,7 @@ from refimpl.doubledouble import ADD, DIV, MUL, TINY, U2, add, add_float, add_po
 from refimpl.elementary import EXP
 from refimpl.jit import frozen, inline, kernel, routine
 from refimpl.reduce import UP, Parts, over_wide_rows
-from refimpl.rows import REST_UNSCALE, add_class, collect, depth, exp_minus, gap, long_sums, scan, scratch
+from refimpl.rows import REST_UNSCALE, add_class, collect, depth, exp_minus, gap, rest_sum, scan, scratch
 from refimpl.smoothing import SMALL, Target, coefficient, lossy_of, mass
 
 
@@ -49,7 +49,7 @@ def _masses(row: Any, i: int, m: int, index: Any, given: Any, weight: Any, masse
 @routine
 def _slope(row: Any, i: int, m: int, top: float, scale: float, index: Any, given: Any, weight: Any, masses: Any, lane: Any) -> Any:
     """(rest, the sum of c_v over v != m, C/(1 + rest), C, lossy) of a row, as double-doubles but for the last two."""
-    eh, el, _, _ = long_sums(row, m, -1, top, scale, lane)
+    eh, el = rest_sum(row, m, top, scale, lane)
     rest, rest_l = eh * REST_UNSCALE, el * REST_UNSCALE
     if given.shape[0] == 0 and weight.size == 0:
         oh, ol, ch, cl, lossy = _index_masses(row.size, m == index[i], masses)

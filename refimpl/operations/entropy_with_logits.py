@@ -23,7 +23,7 @@ Algorithm
 Error, in units of u^2. D = depth(V), ADD = 3.
     T           e_v gap_v: EXP + MUL, summed: ADD D + EXP + MUL
     S           ADD D + EXP + 2
-    H           max(ADD D + EXP + LOG1P, T + S + DIV) + ADD: OUTPUT = ADD (2 D + 1) + 2 EXP + DIV + MUL + 2, as LOG1P <= EXP + DIV + MUL
+    H           max(ADD D + EXP + LOG1P, T + S + DIV) + ADD: OUTPUT = ADD (2 D + 1) + 2 EXP + DIV + MUL + 2, as LOG1P <= ADD D + EXP + DIV + MUL
     gradient    p_v = e_v/S: S + EXP + DIV; T/S: T + S + DIV; the difference and two products ADD + 2 MUL:
                 GRADIENT = ADD (3 D + 1) + 4 EXP + 2 DIV + 3 MUL + 4, relative to p_v (gap_v + T/S)
 
@@ -48,7 +48,7 @@ from refimpl.enclosure import Enclosure
 from refimpl.jit import frozen, inline, kernel
 from refimpl.operation import WIDE, Arithmetic, Clause, Example, Level, Operation, Real, Variation, classes_last, cotangent_of
 from refimpl.reduce import UP, Parts, over_wide_rows
-from refimpl.rows import REST_UNSCALE, add_class, collect, depth, exp_minus, gap, long_sums, scan, scratch
+from refimpl.rows import REST_UNSCALE, add_class, collect, depth, exp_minus, gap, rest_sum, scan, scratch
 
 INF, NAN = float("inf"), float("nan")
 
@@ -57,7 +57,7 @@ INF, NAN = float("inf"), float("nan")
 def _mean_gap(row: Any, m: int, top: float, scale: float, lane: Any) -> Any:
     """(S, T, rest) as double-doubles."""
     unscale = 1.0 / scale
-    eh, el, _, _ = long_sums(row, m, -1, top, scale, lane)
+    eh, el = rest_sum(row, m, top, scale, lane)
     for v in range(row.size):
         gh, gl = gap(np.float64(row[v]), top, scale)
         gh, gl = gh * unscale, gl * unscale

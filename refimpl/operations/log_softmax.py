@@ -58,7 +58,7 @@ from refimpl.operation import (
     cotangent_of,
 )
 from refimpl.reduce import UP, Parts, over_wide_rows
-from refimpl.rows import REST_UNSCALE, add_class, collect, depth, exp_minus, gap, long_sums, scan, scratch
+from refimpl.rows import REST_UNSCALE, add_class, collect, depth, exp_minus, gap, rest_sum, scan, scratch
 
 INF, NAN = float("inf"), float("nan")
 
@@ -73,7 +73,7 @@ def output_rows(start: int, stop: int, x: Any, kind: Any, hi: Any, lo: Any, radi
         if m < 0:
             kind[i] = 3
             continue
-        eh, el, _, _ = long_sums(row, m, -1, top, scale, lane)
+        eh, el = rest_sum(row, m, top, scale, lane)
         lh, ll = log1p(eh * REST_UNSCALE, el * REST_UNSCALE)
         lh, ll = lh * scale, ll * scale
         for v in range(row.size):
@@ -103,7 +103,7 @@ def gradient_rows(start: int, stop: int, x: Any, g: Any, kind: Any, hi: Any, lo:
         if m < 0:
             kind[i] = 3
             continue
-        eh, el, _, _ = long_sums(row, m, -1, top, scale, lane)
+        eh, el = rest_sum(row, m, top, scale, lane)
         rest, rest_l = eh * REST_UNSCALE, el * REST_UNSCALE
         for v in range(row.size):
             add_class(lane, 0, v, g[i, v] if v != m else 0.0, 0.0)
