@@ -2,10 +2,10 @@
 
 The calls follow from the operations' declarations: each variation's inputs, at class counts around the kernels' block edges, in every
 dtype, with parameters and choices drawn by counter. Inputs are made of integers (`conformance.cases.adversarial`). What is hashed of an
-output, and of the gradient of each input, is its kind, hi, lo and radius in full, little-endian, with one pattern for nan.
+output, and of the gradient of each input, is its kind, hi, lo and radius in full, its rounding to the inputs' dtype as far as the radius
+decides it, and what the quick phase rounds where the operation has one; little-endian, with one pattern for nan.
 
-`bits.json` beside this file holds what the kernels of this release give. The short digest is of some of
-the calls, with fewer rows.
+`bits.json` beside this file holds what the kernels of this release give. The short digest is of some of the calls, with fewer rows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from conformance.cases import adversarial, counter
 from conformance.cases.counter import Draws
 from conformance.cases.random import axes_of, shape_of
 from refimpl import jit
-from refimpl.enclosure import FORMATS, Enclosure
+from refimpl.enclosure import FORMATS, Enclosure, round_parts
 from refimpl.operation import Number, OneOf, Operation, Real, Switch, Variation, Whole
 from refimpl.operations import operations
 
@@ -86,8 +86,10 @@ def digest(operation: Operation, short: bool = False) -> Digest:
             inputs.update(_canonical(array))
         gradient = operation.vjp(**call.arguments, cotangent=cotangent)
         for enclosure in (output, *(gradient[name] for name in operation.differentiable)):
-            for part in _parts(enclosure):
+            for part in (*_parts(enclosure), *_rounded(enclosure, call.dtype)):
                 results.update(part)
+        for part in _quick(operation, call, cotangent):
+            results.update(part)
         outputs += output.size
         gradients += sum(enclosure.size for enclosure in gradient.values())
     return Digest(outputs, gradients, inputs.hexdigest(), results.hexdigest())
@@ -171,6 +173,25 @@ def _parts(enclosure: Enclosure) -> Iterator[bytes]:
     yield np.ascontiguousarray(enclosure.kind).tobytes()
     for part in (enclosure.hi, enclosure.lo, enclosure.radius):
         yield _canonical(part)
+
+
+def _rounded(enclosure: Enclosure, dtype: str) -> Iterator[bytes]:
+    """The enclosure rounded to a dtype, with 0 where only the exact form could decide, and where that is."""
+    values, undecided = round_parts(enclosure.kind, enclosure.hi, enclosure.lo, enclosure.radius, FORMATS[dtype])
+    yield _canonical(np.where(undecided, 0.0, values))
+    yield undecided.tobytes()
+
+
+def _quick(operation: Operation, call: Call, cotangent: Array) -> Iterator[bytes]:
+    """The rounded output and gradients by the quick phase, where the operation has one that applies."""
+    if operation.quick is None or operation.quick_vjp is None:
+        return
+    target = FORMATS[call.dtype]
+    output = operation.quick(target, **call.arguments)
+    both = operation.quick_vjp(target, cotangent=cotangent, **call.arguments)
+    for array in (output, *(() if both is None else (both[0], *both[1].values()))):
+        if array is not None:
+            yield _canonical(array)
 
 
 def _canonical(array: Array) -> bytes:

@@ -23,9 +23,9 @@ kernels: M < 690 and 2^-900 < R < 2^900. Then exponentials that were kept at exp
     off D       |d_v| <= (M - d_v) + M, so sum |d_v| <= 2 (V - 1) M - D. Times off: A + 1 for D, 1 for off, 1 for the product
     loss        and 3 of each magnitude, for the sums and the rounding of E
     gradient    e_v: REDUCTION B + FINE where |d_v| <= B. S: R's error times min(R, 1), and 1. f/S: f's own and 1; off f: off's 1, f's
-                own, and 1; the fma 1, and 1 for the ends: at most 6 beside e_v's, R's and f's, relative to e_v |f|/S + off |f|. B is the largest |d_v|, but at
-                most 139 + the exponent of f/S times ln 2: farther classes have e_v |f|/S < 2^-200, which `_TINY` covers.
-                For v = y, R/S and (V - 1) off have no more.
+                own, and 1; the fma 1, and 1 for the ends: at most 6 beside e_v's, R's and f's, relative to e_v |f|/S + off |f|. B is
+                the largest |d_v|, but at most 139 + the exponent of f/S times ln 2: farther classes have e_v |f|/S < 2^-200, which
+                `_TINY` covers. For v = y, R/S and (V - 1) off have no more.
 
 Sums. A block of BLOCK classes is added in two sets of lanes, the blocks by two_sum, whose errors are gathered apart, and the lanes four
 at a time. The classes around the target, and the last ones, stand in a buffer, with -inf in the place of the target.

@@ -27,7 +27,6 @@ from numba.extending import intrinsic
 
 import refimpl.jit
 from conformance import bits
-from refimpl.enclosure import FORMATS
 from refimpl.operations import operations
 from tests import compiled
 
@@ -47,22 +46,7 @@ def digests(name: str) -> list[bits.Digest]:
         for count in (1, 2):
             patch.setattr(refimpl.jit, "threads", lambda count=count: count)
             found.append(bits.digest(operations()[name], short=True))
-    round_some(name)
     return found
-
-
-def round_some(name: str) -> None:
-    """Ask for rounded answers, so that the kernels of the quick phase are compiled too, and those for what it leaves open."""
-    if operations()[name].quick is not None:
-        rng = np.random.default_rng(60)
-        for dtype in ("float32", "bfloat16", "float16"):
-            logits = rng.standard_normal((1, 40, 60)).astype(FORMATS[dtype].dtype)
-            logits[0, :9] *= 900  # gaps that float64 leaves open
-            logits = logits if name == "smoothed_attention_loss" else logits[0]
-            target = rng.integers(0, 60, logits.shape[:-1])
-            call = {"logits": logits, "target": target} | ({"reduction": "none"} if name == "softmax_cross_entropy" else {})
-            refimpl.rounded_with_gradient(name, dtype=dtype, cotangent=np.ones(operations()[name].forward(**call).shape), **call)
-            refimpl.rounded(name, dtype=dtype, **call)
 
 
 @ALL

@@ -23,7 +23,8 @@ Algorithm
 Error, in units of u^2. D = depth(V), ADD = 3.
     T           e_v gap_v: EXP + MUL, summed: ADD D + EXP + MUL
     S           ADD D + EXP + 2
-    H           max(ADD D + EXP + LOG1P, T + S + DIV) + ADD: OUTPUT = ADD (2 D + 1) + 2 EXP + DIV + MUL + 2, as LOG1P <= ADD D + EXP + DIV + MUL
+    H           max(ADD D + EXP + LOG1P, T + S + DIV) + ADD: OUTPUT = ADD (2 D + 1) + 2 EXP + DIV + MUL + 2, as LOG1P is at most
+                ADD D + EXP + DIV + MUL
     gradient    p_v = e_v/S: S + EXP + DIV; T/S: T + S + DIV; the difference and two products ADD + 2 MUL:
                 GRADIENT = ADD (3 D + 1) + 4 EXP + 2 DIV + 3 MUL + 4, relative to p_v (gap_v + T/S)
 
