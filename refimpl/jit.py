@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numba
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from refimpl.cache import keep
 
 _GRAIN = 1 << 15  # elements below which a second thread costs more than it saves
+_RANGES = 4  # of rows, for each thread
 
 
 def inline(function: Callable[..., Any]) -> Any:
@@ -104,17 +104,22 @@ def target() -> str:
 
 
 def over_rows(compiled: Any, rows: int, elements: int, *arguments: Any) -> None:
-    """Call `compiled(start, stop, *arguments)` on consecutive ranges of rows, one a thread.
+    """Call `compiled(start, stop, *arguments)` on consecutive ranges of rows, shared out to threads, of which the caller's is one.
 
     A row's result doesn't depend on the range it falls in, so neither do the bits on the number of threads. `elements` is the
-    size of the work; small work stays in the caller's thread.
+    size of the work; small work stays in the caller's thread. There are a few ranges a thread, so that one that wakes up late
+    leaves more of them to the others.
     """
-    parts = max(1, min(threads(), rows, elements // _GRAIN))
-    ends = [rows * part // parts for part in range(parts + 1)]
+    count = max(1, min(threads(), rows, elements // _GRAIN))
     compiled(0, 0, *arguments)  # compiles, or loads the cache, before threads run
-    if parts == 1:
-        compiled(0, rows, *arguments)
-        return
-    running = [_pool().submit(compiled, start, stop, *arguments) for start, stop in pairwise(ends)]
-    for part in running:
-        part.result()
+    parts = 1 if count == 1 else min(rows, count * _RANGES)
+    ranges = iter([(rows * part // parts, rows * (part + 1) // parts) for part in range(parts)])
+
+    def work() -> None:
+        for start, stop in ranges:
+            compiled(start, stop, *arguments)
+
+    others = [_pool().submit(work) for _ in range(count - 1)]
+    work()
+    for other in others:
+        other.result()
