@@ -105,8 +105,8 @@ def mul_float(ah: float, al: float, b: float) -> Any:
 def div(ah: float, al: float, bh: float, bl: float) -> Any:
     """(ah + al) / (bh + bl).
 
-    With A = |ah + al|: t is a quotient of leading parts, rounded, so a - b*t is below 3u*A, of which ah - ph is exact. The product b*t is off
-    by 2u^2*A, the difference of the low parts by 2u^2*A, the sum of the differences by 3u^2*A; dividing it by bh for b adds 3u^2, the
+    With A = |ah + al|: t is a quotient of leading parts, rounded, so a - b*t is below 3u*A, of which ah - ph is exact. The product b*t is
+    off by 2u^2*A, the difference of the low parts by 2u^2*A, the sum of the differences by 3u^2*A; dividing it by bh for b adds 3u^2, the
     rounding of that quotient 3u^2, and the last sum is exact: 13u^2 + O(u^3).
     """
     t = ah / bh

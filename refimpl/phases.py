@@ -60,10 +60,10 @@ def rounded(s: Setting, target: Format) -> NDArray[Any] | None:
         return None
     height = WIDTH * max(1, q.rows // (WIDTH * _TILES))
     tiles = -(-q.rows // height)
-    value, radius, sums = np.empty(q.rows), np.empty(q.rows), np.empty((3, tiles))
+    value, radius, sums = np.empty(q.rows), np.empty(q.rows), np.empty((4, tiles))
     errors = quick.rest_error(q.classes, False), quick.additions(q.classes)
     over_rows(quick.loss_tiles, tiles, q.rows * q.classes, height, *q.shared, value, radius, sums, *errors)
-    return _losses(s, target, value, radius, Parts(np.zeros(tiles, np.uint8), *sums))
+    return _losses(s, target, value, radius, sums)
 
 
 def rounded_with_gradient(s: Setting, target: Format, cotangent: Float) -> tuple[NDArray[Any], NDArray[Any]] | None:
@@ -81,8 +81,8 @@ def rounded_with_gradient(s: Setting, target: Format, cotangent: Float) -> tuple
     over_rows(quick.gradient_rows, q.rows, q.rows * q.classes, *q.shared, hi, error, *grid, value, radius, viewed(gradient), state, *errors)
     for some in _chunks(np.flatnonzero(state), q.classes):
         _settle(s, target, factor, cotangent, gradient, state, some)
-    determined = np.where(np.isinf(radius), 0.0, radius)
-    loss = _losses(s, target, value, radius, Parts(np.zeros(q.rows, np.uint8), value, np.zeros(q.rows), determined))
+    left = np.isinf(radius)
+    loss = _losses(s, target, value, radius, np.stack([value, np.zeros(q.rows), np.where(left, 0.0, radius), left]))
     moved = [n for axis, n in enumerate(s.logits.shape) if axis != s.axis]
     return loss, np.moveaxis(gradient.astype(target.dtype, copy=False).reshape((*moved, q.classes)), -1, s.axis)
 
@@ -98,13 +98,21 @@ def _relative_error(factor: Parts) -> float:
         return 1.0 + float(np.max(factor.radius[inexact] / np.abs(factor.hi[inexact]))) / quick.U
 
 
-def _losses(s: Setting, target: Format, value: Float, radius: Float, sums: Parts) -> NDArray[Any]:
-    """The rounded loss from the rows' numbers, radius +inf and value 0 for those left open, and sums of the determined ones."""
-    left = np.flatnonzero(np.isinf(radius))
+def _losses(s: Setting, target: Format, value: Float, radius: Float, sums: Float) -> NDArray[Any]:
+    """The rounded loss from the rows' numbers, radius +inf and value 0 for those left open, and from sums over rows.
+
+    `sums` (4, any) are hi, lo and radius of sums of the rows that were determined, and the number of the others.
+    """
+    left = np.flatnonzero(np.isinf(radius)) if sums[3].any() else np.zeros(0, np.intp)
     if s.reduced:
-        parts = reduce.joined(sums, *(_accurate(s, some) for some in _chunks(left, s.classes)))
-        total = reduce.total(parts)
-        e = reduce.finish(reduce.divided(total, s.denominator, s.over_nothing))
+        divisor = 1.0 if s.denominator is None else float(s.denominator[0]) if s.denominator.size == 1 else 0.0
+        if left.size == 0 and divisor > 0.0:
+            total, determined = quick.rounded_total(sums, divisor, target.precision, target.emin, target.largest)
+            if determined:
+                return np.asarray(total, target.dtype)
+        parts = Parts(np.zeros(sums.shape[1], np.uint8), sums[0], sums[1], sums[2])
+        parts = reduce.joined(parts, *(_accurate(s, some) for some in _chunks(left, s.classes)))
+        e = reduce.finish(reduce.divided(reduce.total(parts), s.denominator, s.over_nothing))
         result, undecided = round_parts(e.kind, e.hi, e.lo, e.radius, target)
         if undecided.any():
             return family.forward(s, _exact(s)).round(target.name)

@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 
 from refimpl.approximate import COARSE, FINE, LOG1P, REDUCTION, exp, exponent, log1p
-from refimpl.doubledouble import U2, add, add_float, two_sum
+from refimpl.doubledouble import ADD, DIV, U2, add, add_float, div, two_sum
 from refimpl.jit import inline, kernel, routine
 from refimpl.lanes import (
     WIDTH,
@@ -59,6 +59,7 @@ from refimpl.lanes import (
     where_equal,
     where_less,
 )
+from refimpl.rounding import round_sum
 
 U = 2.0**-53
 SHORT = 48  # rows of at most so many classes are worked on side by side
@@ -138,39 +139,38 @@ def _read_row(row: Any, y: int, buffer: Any, exponentials: Any, keep: bool) -> A
             drift, e = two_sum(drift, g + h)
             drift_errors = drift_errors + e
     least, most = _extremes(low, high)
-    total, total_drift = _total(rest) + _total(rest_errors), _total(drift) + _total(drift_errors)
+    total, total_drift = _total(rest + rest_errors), _total(drift + drift_errors)
     for side in range(2):
         begin = near if side == 0 else full
         if side == 1 and (near == full or full == size):
             break
         for i in range(CHUNK):
             v = begin + i
-            buffer[i] = -np.inf
-            if v < size and v != y:
-                x = number(row, v)
-                buffer[i] = x
-                total_drift += x - anchor_number
-                least = min(least, x - anchor_number)
-                most = max(most, x - anchor_number) if x == x else x
-        c, d = exp(load(buffer, 0) - anchor, keep), exp(load(buffer, WIDTH) - anchor, keep)
-        if keep:
-            store(exponentials, begin, c)
-            store(exponentials, begin + WIDTH, d)
-        total += _total(c + d)
+            counts = v < size and v != y
+            buffer[0, i], buffer[1, i] = (number(row, v) if counts else anchor_number), (1.0 if counts else 0.0)
+        for half in range(0, CHUNK, WIDTH):
+            d, zero = load(buffer[0], half) - anchor, splat(0.0)
+            total_drift += _total(d)
+            low, high = smaller(low, d), larger(high, d)
+            d = where_equal(load(buffer[1], half), zero, zero, exp(d, keep))
+            if keep:
+                store(exponentials, begin + half, d)
+            total += _total(d)
+    least, most = _extremes(low, high)
     return total, total_drift, least, most
 
 
 @inline
 def _read_short(x: Any, index: Any, begin: int, end: int, counts: Any, columns: Any) -> Any:
-    """(R, D, M) of the rows begin to end, at most WIDTH of them, in lanes; those that don't count hold zeros."""
-    classes = x.shape[1]
+    """(R, D, M) of the rows begin to end, at most WIDTH of them, in lanes; those that don't count give anything."""
+    classes, flat = x.shape[1], x.reshape(-1)  # a row of its own would be counted as a reference, which is slow
     for i in range(WIDTH):
         there = begin + i < end and counts[i] != 0.0
-        row = x[begin + i if there else begin]
+        first = (begin + i) * classes if there else 0
         y = index[begin + i] if there else 0
-        columns[classes, i], columns[classes + 1, i] = (number(row, y) if there else 0.0), y
+        columns[classes, i], columns[classes + 1, i] = number(flat, first + y), y
         for v in range(classes):
-            columns[v, i] = number(row, v) if there else 0.0
+            columns[v, i] = number(flat, first + v)
     anchor, target = load(columns[classes], 0), load(columns[classes + 1], 0)
     rest, drift, most = splat(0.0), splat(0.0), splat(0.0)
     for v in range(classes):
@@ -222,23 +222,26 @@ def _put(x: Any, array: Any, begin: int, end: int, spare: Any) -> None:
 
 @inline
 def _add_up(begin: int, end: int, value: Any, radii: Any) -> Any:
-    """(hi, lo, radius) of the sum of the rows that were determined; the others hold 0."""
+    """(hi, lo, radius) of the sum of the rows that were determined, and the number of the others, which hold 0."""
     high, low, radius, size = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+    left = splat(0.0)
     full = begin + (end - begin) // WIDTH * WIDTH
     for i in range(begin, full, WIDTH):
         v, r = load(value, i), load(radii, i)
         high, e = two_sum(high, v)
         low = low + e
         radius = radius + where_less(r, splat(np.inf), r, splat(0.0))
+        left = left + where_less(r, splat(np.inf), splat(0.0), splat(1.0))
         size = size + magnitude(v)
-    h, l, r, s = 0.0, 0.0, _total(radius), _total(size)
+    h, l, r, s, n = 0.0, 0.0, _total(radius), _total(size), _total(left)
     for i in range(WIDTH):
         h, l = add(h, l, lane(high, i), lane(low, i))
     for i in range(full, end):
         h, l = add_float(h, l, value[i])
         r += radii[i] if radii[i] < np.inf else 0.0
+        n += 0.0 if radii[i] < np.inf else 1.0
         s += abs(value[i])
-    return h, l, (r + 4.0 * U2 * (end - begin) ** 2 * s) * _UP
+    return h, l, (r + 4.0 * U2 * (end - begin) ** 2 * s) * _UP, n
 
 
 @kernel
@@ -257,10 +260,10 @@ def loss_tiles(
     base: float,
     depth: float,
 ) -> None:
-    """The losses of tiles start to stop, `rows` rows each, with radii (+inf: not determined); `sums` (3, tiles) of the determined ones."""
+    """The losses of tiles start to stop, `rows` rows each, with radii (+inf: not determined); `sums` (4, tiles) as `_add_up` gives them."""
     classes = x.shape[1]
     spread = 2.0 * (classes - 1.0)
-    buffer, nothing, spare = np.empty(CHUNK, np.float32), np.empty(0), np.empty(WIDTH)
+    buffer, nothing, spare = np.empty((2, CHUNK)), np.empty(0), np.empty(WIDTH)
     columns, facts = np.empty((SHORT + 2, WIDTH)), np.empty((3, WIDTH))
     counts = np.zeros(WIDTH)
     for tile in range(start, stop):
@@ -282,7 +285,21 @@ def loss_tiles(
             count = load(counts, 0)
             _put(where_equal(count, splat(0.0), count, loss), value, first, last, spare)
             _put(where_equal(count, splat(0.0), count, radius), radii, first, last, spare)
-        sums[0, tile], sums[1, tile], sums[2, tile] = _add_up(begin, end, value, radii)
+        sums[0, tile], sums[1, tile], sums[2, tile], sums[3, tile] = _add_up(begin, end, value, radii)
+
+
+@kernel
+def rounded_total(sums: Any, denominator: float, precision: int, emin: int, largest: float) -> Any:
+    """(the sum of the tiles' sums over a positive denominator, rounded; whether it is determined), for numbers far from underflow."""
+    h, l, r, size = 0.0, 0.0, 0.0, 0.0
+    for tile in range(sums.shape[1]):
+        h, l = add(h, l, sums[0, tile], sums[1, tile])
+        r += sums[2, tile]
+        size += abs(sums[0, tile])
+    h, l = div(h, l, denominator, 0.0)
+    r = ((r + ADD * U2 * sums.shape[1] * size) / denominator + DIV * U2 * abs(h)) * _UP
+    low, high = round_sum(h, l - r, precision, emin, largest), round_sum(h, l + r, precision, emin, largest)
+    return low, low == high and _SMALL < abs(h) < _LARGE
 
 
 @inline
@@ -327,7 +344,7 @@ def gradient_rows(
     classes = x.shape[1]
     spread, others = 2.0 * (classes - 1.0), (classes - 1.0) * off
     full = classes // CHUNK * CHUNK
-    buffer, exponentials = np.empty(CHUNK, np.float32), np.empty(full + CHUNK)
+    buffer, exponentials = np.empty((2, CHUNK)), np.empty(full + CHUNK)
     tail, unknown = np.empty(CHUNK, gradient.dtype), splat(np.nan)
     for i in range(start, stop):
         f, out = factor[i], gradient[i]

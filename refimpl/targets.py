@@ -14,17 +14,18 @@ Float = NDArray[np.float64]
 
 
 @kernel
-def keep(target: Any, ignored: Any, named: bool, classes: int, index: Any, kept: Any) -> int:
-    """Writes the class of each row, 0 for those that hold `ignored` (if such a value is `named`), and whether they are kept.
+def keep(target: Any, ignored: Any, named: bool, classes: int, kept: Any) -> Any:
+    """Writes whether each row is kept: all but those that hold `ignored`, if such a value is `named`.
 
-    Returns the first row that is kept and names no class, or -1.
+    Returns the first row that is kept and names no class, or -1; and how many are kept.
     """
+    count = 0
     for i in range(target.size):
         kept[i] = not (named and target[i] == ignored)
-        index[i] = target[i] if kept[i] else 0
         if kept[i] and not (0 <= target[i] < classes):
-            return i
-    return -1
+            return i, count
+        count += kept[i]
+    return -1, count
 
 
 def class_targets(
@@ -38,14 +39,15 @@ def class_targets(
     t = indices("target", target)
     if t.shape != shape:
         raise InvalidInput(f"target has shape {t.shape}; pass {shape}, one class for each row")
-    flat, index, kept = frozen(t.reshape(-1)), np.empty(t.size, np.int64), np.empty(t.size, np.bool_)
+    flat, kept = frozen(t.reshape(-1)), np.empty(t.size, np.bool_)
     named = ignored is not None and np.iinfo(flat.dtype).min <= ignored <= np.iinfo(flat.dtype).max
-    bad = keep(flat, flat.dtype.type(ignored if named else 0), named, classes, index, kept)
+    bad, count = keep(flat, flat.dtype.type(ignored if named else 0), named, classes, kept)
     if bad >= 0:
         where = [int(i) for i in np.unravel_index(bad, shape)]
         or_ignored = f" or {parameter} = {ignored}" if ignored is not None else f" or name the value that ignores a row as {parameter}"
         raise OutOfRange(f"target{where} is {int(flat[bad])}; pass a class from 0 to {classes - 1},{or_ignored}")
-    return index, kept
+    index = flat.astype(np.int64, copy=False)
+    return index if count == index.size else np.where(kept, index, 0), kept
 
 
 def class_weight(weight: Any, classes: int) -> Float | None:

@@ -159,7 +159,7 @@ def worst_share(rng: np.random.Generator) -> float:
             smoothing = float(rng.choice([0.0, 0.1, 0.9]))
             value, radius, kept = np.empty(64), np.empty(64), (target >= 0).astype(np.uint8)
             off, errors = smoothing / classes, (quick.rest_error(classes, False), quick.additions(classes))
-            quick.loss_tiles(0, 4, 16, x, np.maximum(target, 0), kept, off, 0.0, value, radius, np.empty((3, 4)), *errors)
+            quick.loss_tiles(0, 4, 16, x, np.maximum(target, 0), kept, off, 0.0, value, radius, np.empty((4, 4)), *errors)
             known = (kept != 0) & np.isfinite(radius)
             assert known.sum() > 40 or scale == 80.0
             e = refimpl.softmax_cross_entropy(x, target, ignore_index=-1, label_smoothing=smoothing, reduction="none")
