@@ -60,9 +60,16 @@ def rounded(s: Setting, target: Format) -> NDArray[Any] | None:
         return None
     height = WIDTH * max(1, q.rows // (WIDTH * _TILES))
     tiles = -(-q.rows // height)
-    value, radius, sums = np.empty(q.rows), np.empty(q.rows), np.empty((4, tiles))
+    sums, nothing = np.empty((4, tiles)), np.empty(0)
     errors = quick.rest_error(q.classes, False), quick.additions(q.classes)
-    over_rows(quick.loss_tiles, tiles, q.rows * q.classes, height, *q.shared, value, radius, sums, *errors)
+
+    def run(value: Float, radius: Float) -> tuple[Float, Float]:
+        over_rows(quick.loss_tiles, tiles, q.rows * q.classes, height, *q.shared, value, radius, sums, *errors)
+        return value, radius
+
+    value, radius = run(nothing, nothing) if s.reduced else run(np.empty(q.rows), np.empty(q.rows))
+    if s.reduced and sums[3].any():  # the rows that are left open must be known
+        value, radius = run(np.empty(q.rows), np.empty(q.rows))
     return _losses(s, target, value, radius, sums)
 
 

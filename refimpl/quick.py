@@ -221,12 +221,12 @@ def _put(x: Any, array: Any, begin: int, end: int, spare: Any) -> None:
 
 
 @inline
-def _add_up(begin: int, end: int, value: Any, radii: Any) -> Any:
-    """(hi, lo, radius) of the sum of the rows that were determined, and the number of the others, which hold 0."""
+def _add_up(count: int, value: Any, radii: Any) -> Any:
+    """(hi, lo, radius) of the sum of the first rows that were determined, and the number of the others, which hold 0."""
     high, low, radius, size = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
     left = splat(0.0)
-    full = begin + (end - begin) // WIDTH * WIDTH
-    for i in range(begin, full, WIDTH):
+    full = count // WIDTH * WIDTH
+    for i in range(0, full, WIDTH):
         v, r = load(value, i), load(radii, i)
         high, e = two_sum(high, v)
         low = low + e
@@ -236,12 +236,12 @@ def _add_up(begin: int, end: int, value: Any, radii: Any) -> Any:
     h, l, r, s, n = 0.0, 0.0, _total(radius), _total(size), _total(left)
     for i in range(WIDTH):
         h, l = add(h, l, lane(high, i), lane(low, i))
-    for i in range(full, end):
+    for i in range(full, count):
         h, l = add_float(h, l, value[i])
         r += radii[i] if radii[i] < np.inf else 0.0
         n += 0.0 if radii[i] < np.inf else 1.0
         s += abs(value[i])
-    return h, l, (r + 4.0 * U2 * (end - begin) ** 2 * s) * _UP, n
+    return h, l, (r + 4.0 * U2 * count**2 * s) * _UP, n
 
 
 @kernel
@@ -260,12 +260,15 @@ def loss_tiles(
     base: float,
     depth: float,
 ) -> None:
-    """The losses of tiles start to stop, `rows` rows each, with radii (+inf: not determined); `sums` (4, tiles) as `_add_up` gives them."""
+    """Tiles start to stop, `rows` rows each: `sums` (4, tiles) as `_add_up` gives them.
+
+    The losses with their radii (+inf: not determined) go to `value` and `radii`, if those aren't empty.
+    """
     classes = x.shape[1]
     spread = 2.0 * (classes - 1.0)
     buffer, nothing, spare = np.empty((2, CHUNK)), np.empty(0), np.empty(WIDTH)
     columns, facts = np.empty((SHORT + 2, WIDTH)), np.empty((3, WIDTH))
-    counts = np.zeros(WIDTH)
+    counts, losses, errors = np.zeros(WIDTH), np.empty(rows), np.empty(rows)
     for tile in range(start, stop):
         begin, end = tile * rows, min(tile * rows + rows, x.shape[0])
         for first in range(begin, end, WIDTH):
@@ -283,9 +286,12 @@ def loss_tiles(
                 rest, drift, most = load(facts[0], 0), load(facts[1], 0), load(facts[2], 0)
             loss, radius = _losses(rest, drift, most, spread, off, constant, base, depth)
             count = load(counts, 0)
-            _put(where_equal(count, splat(0.0), count, loss), value, first, last, spare)
-            _put(where_equal(count, splat(0.0), count, radius), radii, first, last, spare)
-        sums[0, tile], sums[1, tile], sums[2, tile], sums[3, tile] = _add_up(begin, end, value, radii)
+            _put(where_equal(count, splat(0.0), count, loss), losses, first - begin, last - begin, spare)
+            _put(where_equal(count, splat(0.0), count, radius), errors, first - begin, last - begin, spare)
+        sums[0, tile], sums[1, tile], sums[2, tile], sums[3, tile] = _add_up(end - begin, losses, errors)
+        if value.size > 0:
+            value[begin:end] = losses[: end - begin]
+            radii[begin:end] = errors[: end - begin]
 
 
 @kernel

@@ -7,25 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refimpl.jit import frozen, kernel
+from refimpl.jit import frozen, kernel, over_rows
 from refimpl.operation import InvalidInput, OutOfRange, indices, real
 
 Float = NDArray[np.float64]
 
 
 @kernel
-def keep(target: Any, ignored: Any, named: bool, classes: int, kept: Any) -> Any:
-    """Writes whether each row is kept: all but those that hold `ignored`, if such a value is `named`.
-
-    Returns the first row that is kept and names no class, or -1; and how many are kept.
-    """
-    count = 0
-    for i in range(target.size):
-        kept[i] = not (named and target[i] == ignored)
-        if kept[i] and not (0 <= target[i] < classes):
-            return i, count
-        count += kept[i]
-    return -1, count
+def sort_out(start: int, stop: int, target: Any, ignored: Any, named: bool, classes: int, state: Any) -> None:
+    """Writes 0 for the rows that hold `ignored`, if such a value is `named`, 1 for those that name a class, 2 for the others."""
+    for i in range(start, stop):
+        state[i] = 0 if named and target[i] == ignored else 1 if 0 <= target[i] < classes else 2
 
 
 def class_targets(
@@ -39,15 +31,16 @@ def class_targets(
     t = indices("target", target)
     if t.shape != shape:
         raise InvalidInput(f"target has shape {t.shape}; pass {shape}, one class for each row")
-    flat, kept = frozen(t.reshape(-1)), np.empty(t.size, np.bool_)
+    flat, state = frozen(t.reshape(-1)), np.empty(t.size, np.uint8)
     named = ignored is not None and np.iinfo(flat.dtype).min <= ignored <= np.iinfo(flat.dtype).max
-    bad, count = keep(flat, flat.dtype.type(ignored if named else 0), named, classes, kept)
-    if bad >= 0:
+    over_rows(sort_out, t.size, t.size, flat, flat.dtype.type(ignored if named else 0), named, classes, state)
+    if state.max(initial=0) == 2:
+        bad = int(np.argmax(state))
         where = [int(i) for i in np.unravel_index(bad, shape)]
         or_ignored = f" or {parameter} = {ignored}" if ignored is not None else f" or name the value that ignores a row as {parameter}"
         raise OutOfRange(f"target{where} is {int(flat[bad])}; pass a class from 0 to {classes - 1},{or_ignored}")
     index = flat.astype(np.int64, copy=False)
-    return index if count == index.size else np.where(kept, index, 0), kept
+    return index if state.all() else np.where(state, index, 0), state.view(np.bool_)
 
 
 def class_weight(weight: Any, classes: int) -> Float | None:
