@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from refimpl import sums
 from refimpl.doubledouble import ADD, DIV, TINY, U2, add, div
-from refimpl.enclosure import Enclosure, Exact, Float, Kind, enclosure
+from refimpl.enclosure import Enclosure, Exact, Float, Kind
 from refimpl.jit import frozen, kernel, over_rows
 from refimpl.operation import InvalidInput
 from refimpl.rows import HUGE, SCALE_DOWN
@@ -100,18 +100,28 @@ def over_wide_rows(compiled: Any, x: NDArray[Any], by_row: Sequence[NDArray[Any]
         over_rows(compiled, len(part), part.size, part, *(array[first : first + step] for array in by_row), *shared)
 
 
-def finish(parts: Parts, scale: float = 1.0, exact: Exact | None = None) -> Enclosure:
-    """Undo the scale and give the canonical enclosure."""
-    kind, hi, lo, radius = parts.arrays()
-    with np.errstate(over="ignore", invalid="ignore"):
+@kernel
+def _canonical(start: int, stop: int, kind: Any, hi: Any, lo: Any, radius: Any, scale: float) -> None:
+    for i in range(start, stop):
+        k, h, l, r = kind[i], hi[i], lo[i], radius[i]
         if scale != 1.0:
-            beyond = (kind == Kind.FINITE) & (np.abs(hi) - np.abs(lo) - radius > 2 * (_BEYOND * scale))
-            kind = np.where(beyond, np.uint8(Kind.OVERFLOW), kind)
-            hi, lo = np.where(beyond, np.copysign(np.inf, hi), hi / scale), lo / scale
-            radius = np.where(radius > 0.0, (radius + 4 * TINY) / scale, 0.0)
-        unknown = (kind == Kind.FINITE) & ~(np.isfinite(hi) & np.isfinite(lo) & np.isfinite(radius))
-    hi, lo = np.where(unknown, 0.0, hi), np.where(unknown, 0.0, lo)
-    return enclosure(hi, lo, np.where(unknown, np.inf, radius), kind, exact)
+            if k == 0 and abs(h) - abs(l) - r > 2.0 * (_BEYOND * scale):
+                k, h = 4, math.copysign(np.inf, h)
+            h, l = h / scale, l / scale
+            r = (r + 4.0 * TINY) / scale if r > 0.0 else 0.0
+        if k == 0 and not (np.isfinite(h) and np.isfinite(l) and np.isfinite(r)):
+            h, l, r = 0.0, 0.0, np.inf
+        if k != 0:
+            h, l, r = (np.nan if k == 3 or k == 5 else h), 0.0, 0.0
+        kind[i], hi[i], lo[i], radius[i] = k, h + 0.0, l, r
+
+
+def finish(parts: Parts, scale: float = 1.0, exact: Exact | None = None) -> Enclosure:
+    """Undo the scale and give the canonical enclosure, in the place of the parts: they must be the caller's own."""
+    shape = parts.hi.shape
+    kind, hi, lo, radius = (np.ascontiguousarray(array).reshape(-1) for array in parts.arrays())
+    over_rows(_canonical, hi.size, hi.size, kind, hi, lo, radius, scale)
+    return Enclosure(kind.reshape(shape), hi.reshape(shape), lo.reshape(shape), radius.reshape(shape), exact)
 
 
 def additions(terms: int) -> float:
