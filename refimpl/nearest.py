@@ -6,11 +6,14 @@ the cost of reading the logits twice.
 
 from __future__ import annotations
 
+from functools import cache
+from inspect import Signature, signature
 from typing import Any
 
 from numpy.typing import NDArray
 
 from refimpl.enclosure import ROUNDINGS, format_of
+from refimpl.operation import Operation
 from refimpl.operations import operation as find
 
 
@@ -20,7 +23,7 @@ def rounded(operation: str, *, dtype: Any = "float32", **call: Any) -> NDArray[A
     `call` holds the operation's inputs and parameters, as the function `refimpl.<operation>` takes them; `dtype` is one that
     `Enclosure.round` takes. The same as `refimpl.<operation>(**call).round(dtype)`, and raises what that raises.
     """
-    of, target = find(operation), format_of(dtype, ROUNDINGS)
+    of, target = _found(operation, call), format_of(dtype, ROUNDINGS)
     quick = None if of.quick is None else of.quick(target, **call)
     return of.forward(**call).round(target.name) if quick is None else quick
 
@@ -32,9 +35,20 @@ def rounded_with_gradient(
 
     The same as `refimpl.<operation>(**call).round(dtype)` and `refimpl.<operation>_vjp(cotangent=cotangent, **call)[input].round(dtype)`.
     """
-    of, target = find(operation), format_of(dtype, ROUNDINGS)
+    of, target = _found(operation, call), format_of(dtype, ROUNDINGS)
     quick = None if of.quick_vjp is None else of.quick_vjp(target, cotangent=cotangent, **call)
     if quick is not None:
         return quick
     gradients = of.vjp(cotangent=cotangent, **call)
     return of.forward(**call).round(target.name), {name: e.round(target.name) for name, e in gradients.items()}
+
+
+def _found(name: str, call: dict[str, Any]) -> Operation:
+    """The operation; raises `TypeError` where it takes no such call."""
+    _signature(name).bind(**call)
+    return find(name)
+
+
+@cache
+def _signature(name: str) -> Signature:
+    return signature(find(name).forward)

@@ -5,7 +5,7 @@ leaves open (rows that break one of its assumptions, results too close to a roun
 kernels, and rounded as every enclosure is, by the exact form in the end. A determined rounding is unique, so the results are theirs,
 bit for bit.
 
-Memory beyond inputs and outputs: some 30 bytes a row, O(V) a thread, and a few rows at a time in the accurate phase.
+Memory beyond inputs and outputs: at most 100 bytes a row, O(V) a thread, and a few rows at a time in the accurate phase.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from refimpl import family, quick, reduce
 from refimpl.enclosure import FORMATS, Exact, Float, Format, round_parts
 from refimpl.family import Setting
-from refimpl.jit import over_rows
+from refimpl.jit import frozen, over_rows
 from refimpl.lanes import WIDTH, viewed
 from refimpl.reduce import Parts
 from refimpl.smoothing import SMALL, loss_parts
@@ -42,15 +42,18 @@ class Quick:
 
     @staticmethod
     def of(s: Setting, target: Format) -> Quick | None:
-        """None where the quick phase doesn't apply: wide formats, one class, weights, distributions, masses that may have underflowed."""
+        """None where the quick phase doesn't apply: wide formats, one class, weights, distributions, smoothing that is next to nothing.
+
+        Then masses may have underflowed; and E's error, some 100 u^2 of its terms' magnitude, which is about 1, is to be far below u E.
+        """
         if s.index is None or s.weight is not None or s.classes == 1 or s.logits.dtype == np.float64 or target.precision == 53:
             return None
         masses = family.target_of(s).masses
         off, constant = float(masses[2]), float(masses[4])
-        if 0.0 < off < SMALL:
+        if 0.0 < off < SMALL or 0.0 < abs(constant) < 2.0**-40:
             return None
         x = s.rows()
-        return Quick(len(x), s.classes, (viewed(x), s.index, s.kept.view(np.uint8), off, constant))
+        return Quick(len(x), s.classes, (viewed(x), frozen(s.index), s.kept.view(np.uint8), off, constant))
 
 
 def rounded(s: Setting, target: Format) -> NDArray[Any] | None:

@@ -25,10 +25,10 @@ kernels: M < 690 and 2^-900 < R < 2^900. Then exponentials that were kept at exp
     gradient    e_v: REDUCTION B + FINE where |d_v| <= B. S: R's error times min(R, 1), and 1. f/S: f's own and 1; off f: off's 1, f's
                 own, and 1; the fma 1, and 1 for the ends: at most 6 beside e_v's, R's and f's, relative to e_v |f|/S + off |f|. B is
                 the largest |d_v|, but at most 139 + the exponent of f/S times ln 2: farther classes have e_v |f|/S < 2^-200, which
-                `_TINY` covers. For v = y, R/S and (V - 1) off have no more.
+                `_TINY` covers; f/S > 2^-900. For v = y: R's error undamped, and f's own and 6 as above.
 
 Sums. A block of BLOCK classes is added in two sets of lanes, the blocks by two_sum, whose errors are gathered apart, and the lanes four
-at a time. The classes around the target, and the last ones, stand in a buffer, with -inf in the place of the target.
+at a time. The classes around the target, and the last ones, are read by way of a buffer that says which of its places count.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _total(x: Any) -> float:
 
 @inline
 def _extremes(low: Any, high: Any) -> Any:
-    """The smallest and the largest of the lanes; a nan is handed on."""
+    """The smallest and the largest of the lanes."""
     least, most = lane(low, 0), lane(high, 0)
     for i in range(1, WIDTH):
         least = min(least, lane(low, i))
@@ -138,7 +138,6 @@ def _read_row(row: Any, y: int, buffer: Any, exponentials: Any, keep: bool) -> A
             rest_errors = rest_errors + e
             drift, e = two_sum(drift, g + h)
             drift_errors = drift_errors + e
-    least, most = _extremes(low, high)
     total, total_drift = _total(rest + rest_errors), _total(drift + drift_errors)
     for side in range(2):
         begin = near if side == 0 else full
@@ -313,9 +312,10 @@ def _nearest(value: Any, radius: Any, grid: int, normal: float) -> Any:
     """(low, high): value - radius and value + radius rounded to a narrower format, as float64.
 
     Adding and subtracting 1.5 * 2^52 times the spacing of the format's numbers there rounds to a multiple of it, ties to even: see
-    `grid_of`; below `normal` the spacing stays the same. A zero is +0.
+    `grid_of`; below `normal` the spacing stays the same. The spacing is that of the smaller end: where a power of two lies between the
+    ends, they come out alike only if both round to it. A zero is +0.
     """
-    power = as_longs(larger(magnitude(value), splat(normal))) & integers(_EXPONENT)
+    power = as_longs(larger(magnitude(value) - radius, splat(normal))) & integers(_EXPONENT)
     shift = as_doubles(power + integers(grid))
     return ((value - radius) + shift) - shift, ((value + radius) + shift) - shift
 
@@ -364,14 +364,15 @@ def gradient_rows(
         if f == 0.0:
             out[:] = 0
             continue
-        if not (radii[i] < np.inf and _SMALL < abs(f) < 0.25 * largest):
-            state[i] = 2
-            continue
         s = 1.0 + rest
         q, c = f / s, f * off
+        if not (radii[i] < np.inf and abs(q) > _SMALL and abs(f) < 0.25 * largest):
+            state[i] = 2
+            continue
         reach = max(most, min(-least, 139.0 + _LN2_UP * max(0.0, 1.0 + lane(exponent(splat(abs(q))), 0))))
-        relative = REDUCTION * reach + FINE + factor_error + 6.0 + min(1.0, rest) * lane(_relative(splat(rest), base), 0)
-        relative *= U * _UP
+        rest_relative = lane(_relative(splat(rest), base), 0)
+        own_relative = (factor_error + 6.0 + rest_relative) * U * _UP
+        relative = (REDUCTION * reach + FINE + factor_error + 6.0 + min(1.0, rest) * rest_relative) * U * _UP
         slope, level = splat(q), splat(-c)
         slope_error, level_error = splat(abs(q) * relative), splat(abs(c) * relative + _TINY)
         doubtful = False
@@ -389,7 +390,7 @@ def gradient_rows(
         for v in range(full, classes):
             out[v] = tail[v - full]
         size = abs(f) * (others + rest / s)
-        low, high = _nearest(splat(f * (others - rest / s)), splat(size * relative + _TINY), grid, normal)
+        low, high = _nearest(splat(f * (others - rest / s)), splat(size * own_relative + _TINY), grid, normal)
         doubtful = doubtful or differ(low, high)
         store(tail, 0, where_equal(low, high, low, unknown))
         out[index[i]] = tail[0]

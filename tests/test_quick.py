@@ -231,7 +231,25 @@ def test_operations_without_a_quick_phase_are_rounded_too() -> None:
         assert same(gradients[name], e.round("float32"))
 
 
-def test_an_unknown_dtype_or_operation_is_named() -> None:
+def test_a_gradient_by_way_of_a_subnormal_factor_is_left_to_the_other_kernels() -> None:
+    call = {"logits": np.array([[-307.4, 307.4]], np.float32), "target": np.array([0]), "reduction": "none"}
+    for g in 2.0 ** -np.arange(140.0, 160.0) * (1 - 2.0**-40):
+        _, gradients = refimpl.rounded_with_gradient("softmax_cross_entropy", cotangent=[g], **call)
+        assert same(gradients["logits"], refimpl.softmax_cross_entropy_vjp(**call, cotangent=[g])["logits"].round("float32")), g
+
+
+def test_ends_on_either_side_of_a_power_of_two_differ() -> None:
+    low, high = _gridded(np.ones(WIDTH), 0.4 * 2.0**-23, quick.grid_of(24), 2.0**-126)
+    assert (low < 1.0).all()
+    assert (low != high).all()
+
+
+def test_an_unknown_dtype_or_operation_or_parameter_is_named() -> None:
+    logits = np.array([[1.0, 2.0]], np.float32)
+    with pytest.raises(TypeError, match="label_smooting"):
+        refimpl.rounded("softmax_cross_entropy", logits=logits, target=[0], label_smooting=0.5)
+    with pytest.raises(TypeError, match="label_smooting"):
+        refimpl.rounded_with_gradient("softmax_cross_entropy", cotangent=1.0, logits=logits, target=[0], label_smooting=0.5)
     with pytest.raises(TypeError, match="float8_e4m3fn"):
         refimpl.rounded("kl_divergence", p=[1.0], q=[1.0], dtype="float8_e4m3fn")
     with pytest.raises(refimpl.InvalidInput, match="kl_divergense"):
