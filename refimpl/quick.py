@@ -289,8 +289,8 @@ def loss_tiles(
             _put(where_equal(count, splat(0.0), count, radius), errors, first - begin, last - begin, spare)
         sums[0, tile], sums[1, tile], sums[2, tile], sums[3, tile] = _add_up(end - begin, losses, errors)
         if value.size > 0:
-            value[begin:end] = losses[: end - begin]
-            radii[begin:end] = errors[: end - begin]
+            for i in range(begin, end):
+                value[i], radii[i] = losses[i - begin], errors[i - begin]
 
 
 @kernel
