@@ -1,4 +1,4 @@
-"""The only place that compiles: strict IEEE arithmetic.
+"""How everything is compiled: strict IEEE arithmetic. (`refimpl.lanes` adds a type, `refimpl.cache` keeps what was compiled.)
 
 `inline` marks the small building blocks (always inlined by LLVM), `routine` the larger ones, `kernel` the loops over rows
 (entered from Python, run without the GIL, kept on disk by `refimpl.cache`). All are compiled without fastmath: no reassociation, no

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 WIDTH = 16
 
-_BIT, _SHORT, _INT, _LONG = (ir.IntType(bits) for bits in (1, 16, 32, 64))
+_SHORT, _INT, _LONG = (ir.IntType(bits) for bits in (16, 32, 64))
 _FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
 
 

@@ -221,7 +221,10 @@ def _put(x: Any, array: Any, begin: int, end: int, spare: Any) -> None:
 
 @inline
 def _add_up(count: int, value: Any, radii: Any) -> Any:
-    """(hi, lo, radius) of the sum of the first rows that were determined, and the number of the others, which hold 0."""
+    """(hi, lo, radius) of the sum of the first rows that were determined, and the number of the others, which hold 0.
+
+    The errors of two_sum, each at most u times the sum so far, are added in float64: fewer than `count` roundings of less than `count` u.
+    """
     high, low, radius, size = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
     left = splat(0.0)
     full = count // WIDTH * WIDTH
