@@ -18,7 +18,8 @@ from refimpl.operation import Index, IndexOrReal, Input, Operation, OutOfRange, 
 
 Array = NDArray[Any]
 
-GROUPS = ("edges", "random", "regression")
+GROUPS = ("edges", "ladder", "random", "regression")
+TIERS = ("smoke", "core", "full")  # each holds those before it
 
 
 class VectorError(Exception):
@@ -52,7 +53,9 @@ class Case:
 
     Every floating-point array has the dtype named `dtype`; indices are int64. `clauses` are the ids of the spec that the case is
     evidence for, `source` the upstream issue of a regression. An array that has an entry in `recipes` (under the input's name,
-    or "cotangent") is kept as that recipe.
+    or "cotangent") is kept as that recipe. `layouts` names, for some inputs, how their elements lie in memory when a backend
+    gets them (`conformance.layouts`); the others are contiguous. `tier` is the smallest tier that holds the case; `since` the
+    version of the vectors that had it first, `supersedes` the id of the case that it replaces, or empty.
     """
 
     id: str
@@ -65,6 +68,10 @@ class Case:
     flags: tuple[str, ...] = ()
     source: str = ""
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    tier: str = "core"
+    since: str = "2026.11"
+    supersedes: str = ""
 
     @property
     def group(self) -> str:
@@ -80,13 +87,16 @@ class Case:
 class Expected:
     """The enclosures of a tensor of `shape`: of every element, or of those at the flat indices `where`.
 
-    `total` encloses the sum of all elements, where only some are kept and all are finite.
+    `total` encloses the sum of all elements, where only some are kept and all are finite. `terms` (elements, K) are the coefficients
+    of the error bound of each kept element, in the order of `refimpl.bounds.TERMS`: a promise's bound is their scalar product with the
+    K numbers that follow from it. None where the operation states no bound.
     """
 
     shape: tuple[int, ...]
     where: NDArray[np.int64] | None
     values: Enclosure
     total: Enclosure | None = None
+    terms: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)

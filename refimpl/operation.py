@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -28,14 +27,6 @@ class OutOfRange(InvalidInput):
     """A target that names no class and isn't ignored: the one bad input that backends are asked about (error or nan)."""
 
 
-class Level(StrEnum):
-    """How binding a clause is (RFC 2119)."""
-
-    MUST = "MUST"
-    SHOULD = "SHOULD"
-    MAY = "MAY"
-
-
 @dataclass(frozen=True)
 class Example:
     """A small input that a clause speaks of: the arguments of the call as plain numbers and lists.
@@ -51,15 +42,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Clause:
-    """One numbered sentence of the spec.
+    """One numbered sentence of the spec; its words, level and reasons stand in `docs/spec`.
 
     `edge` is the label (E1, E2, ...) under which the operation's file speaks of it; `backward` says that it is about gradients
     alone.
     """
 
     id: str
-    level: Level
-    statement: str
     edge: str | None = None
     examples: tuple[Example, ...] = ()
     backward: bool = False
@@ -353,14 +342,4 @@ def _one_of(name: str, value: Any, options: tuple[str, ...]) -> None:
         raise InvalidInput(f"{name} is {value!r}; pass one of {', '.join(map(repr, options))}")
 
 
-def _general(id: str, statement: str, level: Level = Level.MUST) -> Clause:
-    return Clause(id, level, statement)
-
-
-GENERAL = (
-    _general("GEN-1", "The output has the shape that the operation states, and a gradient that of its input."),
-    _general("GEN-2", "The output has the dtype of the floating-point inputs; for half-precision inputs, float32 is a permitted choice."),
-    _general("GEN-3", "The inputs are left unmodified."),
-    _general("GEN-4", "A second call with the same inputs gives the same bits."),
-    _general("GEN-5", "The error of each element stays within the bound that follows from the promised arithmetic."),
-)
+GENERAL = tuple(Clause(f"GEN-{number}") for number in range(1, 6))  # of every operation

@@ -17,7 +17,6 @@ from refimpl.operation import (
     Example,
     Index,
     InvalidInput,
-    Level,
     Operation,
     OutOfRange,
     Real,
@@ -124,8 +123,6 @@ OPERATION = Operation(
     clauses=(
         Clause(
             "SQR-1",
-            Level.MUST,
-            "The square.",
             "E1",
             (
                 SHARED,
@@ -137,7 +134,7 @@ OPERATION = Operation(
                 _example("cotangent", [[3.0, 1.0]], [0], cotangent=[0.5]),
             ),
         ),
-        Clause("SQR-2", Level.MUST, "It is shared.", "E2", (SHARED,)),
+        Clause("SQR-2", "E2", (SHARED,)),
     ),
     forward=forward,
     vjp=vjp,

@@ -16,8 +16,9 @@ from conformance import cases
 from conformance.case import Case, Recipe, VectorError, checksum, exactly, rounded
 from conformance.cases import counter, defects, edges, random, regressions
 from conformance.cases.build import case_of
+from conformance.spec import Level, sections
 from refimpl.enclosure import FORMATS, round_fraction
-from refimpl.operation import Level, Operation
+from refimpl.operation import Operation
 from refimpl.operations import operations
 
 README = Path(__file__).parents[1] / "vectors" / "README.md"
@@ -188,8 +189,8 @@ def test_every_case_is_evidence_for_clauses_of_its_operation(found: tuple[Operat
 def test_every_clause_with_an_edge_has_a_case(found: tuple[Operation, list[Case]]) -> None:
     operation, members = found
     spoken = {id for case in members for id in case.clauses}
-    missing = [clause.id for clause in operation.clauses if clause.edge and clause.level == Level.MUST and clause.id not in spoken]
-    assert not missing
+    binding = {clause.id for clause in operation.clauses if clause.edge and sections()[clause.id].level == Level.MUST}
+    assert binding <= spoken
 
 
 def test_cotangents_are_never_all_one(found: tuple[Operation, list[Case]]) -> None:

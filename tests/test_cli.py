@@ -112,7 +112,7 @@ def test_json_lines_have_header_results_and_footer(tmp_path: Path) -> None:
         (["run", "numpy", "scipy", "--expect", "x.toml"], "--expect is about one backend, and 2 are named"),
         (["show", "log_softmax/edges/none-float64"], "no case is named"),
         (["show", "log_softmax/edges/plain-float64", "--backend", "tourch"], "no backend is named"),
-        (["spec", "LSM-999"], "no clause or operation is named 'LSM-999'"),
+        (["spec", "LSM-999"], "no clause or chapter is named 'LSM-999'"),
         (["generate", "--operation", "hinge"], "no operation is named 'hinge'"),
         (["generate", "--check", "--operation", "log_softmax"], "leave out --operation"),
         (["generate", "--operation", "log_softmax", "--out", "/dev/null/x"], "can't be written"),

@@ -15,8 +15,9 @@ from conformance.bound import Promise, allowed
 from conformance.case import Case, Expectation, Expected, Vector
 from conformance.judge import Answer, Finding, Verdict
 from conformance.report import message
+from conformance.spec import Level, Section, sections
 from refimpl.enclosure import FORMATS, enclosure
-from refimpl.operation import Choice, Clause, Index, Level, Operation, OutOfRange, Real
+from refimpl.operation import Choice, Clause, Index, Operation, OutOfRange, Real
 
 Array = np.ndarray[Any, np.dtype[Any]]
 A = Promise("A", "float32")
@@ -47,7 +48,7 @@ TOY = Operation(
     summary="the sum of a row, plus or minus its target's logit",
     inputs={"logits": Real("N V"), "target": Index("N")},
     parameters={},
-    clauses=(Clause("TOY-1", Level.MUST, "The sum is that of the row."), Clause("TOY-2", Level.SHOULD, "Slowly.")),
+    clauses=(Clause("TOY-1"), Clause("TOY-2")),
     forward=lambda **call: exactly(terms(**call)),
     vjp=lambda **call: {"logits": exactly(gradient(**call))},
     exact=lambda **call: [],
@@ -63,6 +64,9 @@ TOY = Operation(
 def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (bound, judge, message):
         monkeypatch.setattr(module, "operation", {"toy": TOY}.__getitem__)
+    words = (("TOY-1", Level.MUST, "The sum is that of the row."), ("TOY-2", Level.SHOULD, "Slowly."))
+    stated = {id: Section(id, level, statement, "", "toy") for id, level, statement in words}
+    monkeypatch.setattr(message, "sections", lambda: sections() | stated)
 
 
 def vector(dtype: str = "float32", where: Array | None = None, **changes: Any) -> Vector:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from conformance.case import Array, Expected, Vector
+from conformance.spec import sections
 from conformance.texts import decimal_text, element_text, hex_text
 from refimpl.enclosure import format_of
-from refimpl.operation import GENERAL
-from refimpl.operations import operation
 
 SHOWN = 12  # elements of an array that are shown
 
@@ -21,9 +20,9 @@ def describe(vector: Vector) -> str:
 def _lines(vector: Vector) -> Iterator[str]:
     case = vector.case
     yield case.id + (f"  ({case.source})" if case.source else "")
-    clauses = {clause.id: clause for clause in (*operation(case.operation).clauses, *GENERAL)}
+    known = sections()
     for id in case.clauses:
-        yield f"  {clauses[id].level} {id}  {clauses[id].statement}" if id in clauses else f"  {id}"
+        yield f"  {known[id].level} {id}  {known[id].statement}" if id in known else f"  {id}"
     if case.flags:
         yield f"  flags: {', '.join(case.flags)}"
     arrays = {**case.inputs, **({} if case.cotangent is None else {"cotangent": case.cotangent})}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 from conformance.judge import Finding, Verdict
-from refimpl.operation import GENERAL, Clause, Level
-from refimpl.operations import operation
+from conformance.spec import Level, sections
 
 HEAD = " " * 6
 BODY = " " * 8
@@ -36,20 +35,16 @@ def message(finding: Finding, backend: str, version: str, mode: str) -> str:
 
 def clauses_text(finding: Finding) -> str:
     """The clauses by level: "MUST SCE-4, GEN-5"."""
-    known = _clauses(finding)
     by_level: dict[Level, list[str]] = {}
+    known = sections()
     for id in finding.clauses:
         by_level.setdefault(known[id].level if id in known else Level.MUST, []).append(id)
     return "  ".join(f"{level} {', '.join(by_level[level])}" for level in Level if level in by_level)
 
 
-def _clauses(finding: Finding) -> dict[str, Clause]:
-    return {clause.id: clause for clause in (*GENERAL, *operation(finding.operation).clauses)}
-
-
 def _statement(finding: Finding) -> str:
     """The first of the finding's clauses in words."""
-    known = _clauses(finding)
+    known = sections()
     return next((f"{id}: {known[id].statement}" for id in finding.clauses if id in known), "")
 
 

@@ -35,7 +35,7 @@ from refimpl.ball import Ball
 from refimpl.bounds import MARGIN, Float
 from refimpl.divergence import Loss, Rows
 from refimpl.enclosure import Enclosure
-from refimpl.operation import Arithmetic, Clause, Example, Level, Operation, Real, Variation, cotangent_of
+from refimpl.operation import Arithmetic, Clause, Example, Operation, Real, Variation, cotangent_of
 
 INF, NAN = float("inf"), float("nan")
 
@@ -110,8 +110,6 @@ def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, p: Any, q: Any) -> dict
 CLAUSES = (
     Clause(
         "CE-1",
-        Level.MUST,
-        "The cross entropy of a row is -sum_v p_v ln q_v, in nats; p comes first.",
         examples=(
             Example("halves", {"p": [[0.5, 0.5]], "q": [[0.5, 0.5]]}),
             Example("order", {"p": [[0.25, 0.75]], "q": [[0.5, 0.5]]}),
@@ -126,8 +124,6 @@ CLAUSES = (
     ),
     Clause(
         "CE-2",
-        Level.MUST,
-        "p and q are taken as given: neither is renormalised or clipped.",
         examples=(
             Example("unnormalised", {"p": [[0.25, 0.25], [2.0, 1.0]], "q": [[0.5, 0.25], [0.5, 2.0]]}),
             Example("near-0", {"p": [[0.5, 0.5]], "q": [[1.0, 2.0**-24]]}),
@@ -136,8 +132,6 @@ CLAUSES = (
     ),
     Clause(
         "CE-3",
-        Level.MUST,
-        "A class with p_v = 0 contributes nothing, even with q_v = 0.",
         "E1",
         (
             Example("zero-p", {"p": [[1.0, 0.0]], "q": [[0.5, 0.0]]}),
@@ -147,8 +141,6 @@ CLAUSES = (
     ),
     Clause(
         "CE-4",
-        Level.MUST,
-        "p_v > 0 with q_v = 0 makes the cross entropy +inf and the gradients +inf in p_v and -inf in q_v, times the cotangent.",
         "E2",
         (
             Example("zero-q", {"p": [[0.5, 0.5]], "q": [[1.0, 0.0]]}),
@@ -157,8 +149,6 @@ CLAUSES = (
     ),
     Clause(
         "CE-5",
-        Level.MUST,
-        "The gradients are the cotangent times -ln q_v with respect to p, and times -p_v/q_v with respect to q.",
         backward=True,
         examples=(
             Example("gradient", {"p": [[0.25, 0.5, 0.25], [0.0, 1.0, 0.0]], "q": [[0.5, 0.125, 0.375], [0.5, 0.25, 0.25]]}),
@@ -167,29 +157,21 @@ CLAUSES = (
     ),
     Clause(
         "CE-6",
-        Level.MAY,
-        "At p_v = q_v = 0 the derivatives may be anything; a cotangent of 0 gives 0 there too.",
         "E3",
         (Example("zeros-cotangent-0", {"p": [[0.0, 1.0]] * 2, "q": [[0.0, 1.0]] * 2, "cotangent": [0.0, 1.5]}),),
     ),
     Clause(
         "CE-7",
-        Level.MUST,
-        "A nan in p or q makes the row nan, even where the other is 0; the derivatives at the other classes stand.",
         "E4",
         (Example("nan", {"p": [[NAN, 0.5], [0.5, 0.5], [0.0, 1.0]], "q": [[0.5, 0.5], [0.5, NAN], [NAN, 0.5]]}),),
     ),
     Clause(
         "CE-8",
-        Level.SHOULD,
-        "A negative number in p or q makes the row nan.",
         "E4",
         (Example("negative", {"p": [[-0.5, 1.5], [0.5, 0.5]], "q": [[0.5, 0.5], [-0.5, 1.5]]}),),
     ),
     Clause(
         "CE-9",
-        Level.SHOULD,
-        "Infinite p and q follow the arithmetic of the extended reals; infinities of both signs give nan.",
         "E5",
         (
             Example("infinite-q", {"p": [[0.5, 0.5]], "q": [[INF, 0.5]]}),
@@ -199,14 +181,10 @@ CLAUSES = (
     ),
     Clause(
         "CE-10",
-        Level.MUST,
-        "The cross entropy of p relative to q is the entropy of p plus the KL divergence of p from q, and of p relative to p the entropy.",
         examples=(Example("itself", {"p": [[0.25, 0.75]], "q": [[0.25, 0.75]]}),),
     ),
     Clause(
         "CE-11",
-        Level.SHOULD,
-        "Subnormal p_v and q_v count like any other number.",
         examples=(
             Example("subnormal-float64", {"p": [[2.0**-1074, 1.0]], "q": [[0.5, 2.0**-1060]]}, ("float64",)),
             Example("subnormal-float32", {"p": [[2.0**-149, 1.0]], "q": [[0.5, 2.0**-133]]}, ("float64", "float32")),

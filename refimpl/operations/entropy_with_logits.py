@@ -47,7 +47,7 @@ from refimpl.doubledouble import ADD, DIV, MUL, TINY, U2, add, add_float, add_po
 from refimpl.elementary import EXP, log1p
 from refimpl.enclosure import Enclosure
 from refimpl.jit import frozen, inline, kernel
-from refimpl.operation import WIDE, Arithmetic, Clause, Example, Level, Operation, Real, Variation, classes_last, cotangent_of
+from refimpl.operation import WIDE, Arithmetic, Clause, Example, Operation, Real, Variation, classes_last, cotangent_of
 from refimpl.reduce import UP, Parts, over_wide_rows
 from refimpl.rows import REST_UNSCALE, add_class, collect, depth, exp_minus, gap, rest_sum, scan, scratch
 
@@ -236,8 +236,6 @@ OPERATION = Operation(
     clauses=(
         Clause(
             "EWL-1",
-            Level.MUST,
-            "The output is -sum_v p_v ln p_v with p = softmax(logits), in nats.",
             examples=(
                 Example("rows", {"logits": X2}),
                 Example("uniform", {"logits": [[0.0, 0.0, 0.0, 0.0]]}),
@@ -247,8 +245,6 @@ OPERATION = Operation(
         ),
         Clause(
             "EWL-2",
-            Level.MUST,
-            "A common offset of the logits changes nothing, and a gap of any size gives a finite entropy.",
             examples=(
                 Example("gap-above-104", {"logits": [[0.0, -110.0]]}),
                 Example("offset-1e7", {"logits": [[1e7, 1e7]]}, WIDE),
@@ -257,22 +253,16 @@ OPERATION = Operation(
         ),
         Clause(
             "EWL-3",
-            Level.MUST,
-            "The gradient is -g p_v (ln p_v + H), and each row of it sums to 0.",
             backward=True,
             examples=(Example("gradient", {"logits": X2, "cotangent": [2.0, -0.5]}),),
         ),
         Clause(
             "EWL-4",
-            Level.MUST,
-            "A logit of -inf masks its class: it contributes nothing, and its gradient is 0.",
             "E1",
             (Example("masked", {"logits": [[0.0, -INF, 1.0]]}),),
         ),
         Clause(
             "EWL-5",
-            Level.MUST,
-            "A row that holds a nan or +inf, or nothing but -inf, gives nan.",
             "E2",
             (
                 Example("nan", {"logits": [[0.0, NAN], [0.0, 1.0]]}),
@@ -282,8 +272,6 @@ OPERATION = Operation(
         ),
         Clause(
             "EWL-6",
-            Level.MUST,
-            "With one class, or one that is not masked, the entropy is 0 and so is the gradient.",
             "E3",
             (Example("one-class", {"logits": [[2.5]]}), Example("one-left", {"logits": [[-INF, 1.0, -INF]]})),
         ),

@@ -50,7 +50,6 @@ from refimpl.operation import (
     Arithmetic,
     Clause,
     Example,
-    Level,
     Operation,
     Real,
     Variation,
@@ -220,8 +219,6 @@ OPERATION = Operation(
     clauses=(
         Clause(
             "LSM-1",
-            Level.MUST,
-            "The output is x_v - ln sum_u exp(x_u), summed over all classes without overflow or saturation.",
             examples=(
                 Example("rows", {"logits": X2}),
                 Example("vector", {"logits": [0.5, -1.0, 2.0, 0.0]}),
@@ -231,8 +228,6 @@ OPERATION = Operation(
         ),
         Clause(
             "LSM-2",
-            Level.MUST,
-            "A common offset changes nothing, and a gap of any size is kept: ln p is not the logarithm of a rounded p.",
             examples=(
                 Example("gap-above-104", {"logits": [[0.0, -110.0]]}),
                 Example("offset-1e7", {"logits": [[-1e7, -1e7, -9999999.0]]}, WIDE),
@@ -241,15 +236,11 @@ OPERATION = Operation(
         ),
         Clause(
             "LSM-3",
-            Level.MUST,
-            "The gradient is g_v - p_v sum_u g_u, and each row of it sums to 0.",
             backward=True,
             examples=(Example("gradient", {"logits": X2, "cotangent": [[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]]}),),
         ),
         Clause(
             "LSM-4",
-            Level.MUST,
-            "A logit of -inf masks its class: its output is -inf.",
             "E1",
             (
                 Example("masked", {"logits": [[0.0, -INF, 1.0]]}),
@@ -258,8 +249,6 @@ OPERATION = Operation(
         ),
         Clause(
             "LSM-5",
-            Level.MUST,
-            "A row that holds a nan or +inf, or nothing but -inf, gives nan throughout.",
             "E2",
             (
                 Example("nan", {"logits": [[0.0, NAN], [0.0, 1.0]]}),
@@ -269,8 +258,6 @@ OPERATION = Operation(
         ),
         Clause(
             "LSM-6",
-            Level.MUST,
-            "With one class the output is 0 and so is the gradient.",
             "E3",
             (Example("one-class", {"logits": [[2.5]]}),),
         ),

@@ -51,7 +51,6 @@ from refimpl.operation import (
     Example,
     Index,
     InvalidInput,
-    Level,
     OneOf,
     Operation,
     Real,
@@ -281,8 +280,6 @@ L2 = [[-1.0, -2.0, -0.5], [-0.25, -4.0, -3.0]]
 CLAUSES = (
     Clause(
         "NLL-1",
-        Level.MUST,
-        "The loss of a row is -w_y l_y, and its gradient -w_y at the target and 0 elsewhere.",
         examples=(
             Example("none", {"log_p": L2, "target": [0, 2], "reduction": "none"}),
             Example("weighted-none", {"log_p": L2, "target": [0, 2], "weight": [1.5, 2.0, 0.25], "reduction": "none"}),
@@ -291,8 +288,6 @@ CLAUSES = (
     ),
     Clause(
         "NLL-2",
-        Level.MUST,
-        "The mean divides by the sum of the kept rows' weights, a count of rows being exact.",
         examples=(
             Example("mean", {"log_p": L2, "target": [0, 2]}),
             Example("mean-weighted", {"log_p": L2, "target": [0, 2], "weight": [1.0, 2.0, 4.0]}),
@@ -302,8 +297,6 @@ CLAUSES = (
     ),
     Clause(
         "NLL-3",
-        Level.MUST,
-        "A target's log-probability of -inf gives +inf; the other classes of a row don't matter.",
         "E1",
         (
             Example("minus-inf-target", {"log_p": [[-INF, -1.0]], "target": [0]}),
@@ -313,15 +306,11 @@ CLAUSES = (
     ),
     Clause(
         "NLL-4",
-        Level.MUST,
-        "A target's log-probability of nan gives nan.",
         "E2",
         (Example("nan-target", {"log_p": [[NAN, -1.0], [-0.5, -1.0]], "target": [0, 0], "reduction": "none"}),),
     ),
     Clause(
         "NLL-5",
-        Level.MUST,
-        "An ignored row has loss 0 and gradient 0, whatever it holds.",
         "E3",
         (
             Example("ignored-nan", {"log_p": [[NAN, NAN], [-0.5, -1.0]], "target": [-100, 0], "ignore_index": -100}),
@@ -330,15 +319,11 @@ CLAUSES = (
     ),
     Clause(
         "NLL-6",
-        Level.MUST,
-        "A mean over no rows is nan, or 0 by the choice all_ignored; its gradients are 0.",
         "E4",
         (Example("all-ignored", {"log_p": L2, "target": [-1, -1], "ignore_index": -1}),),
     ),
     Clause(
         "NLL-7",
-        Level.MUST,
-        "A target that is neither ignored nor a class is refused, or gives nan in loss and gradient.",
         "E5",
         (Example("target-V", {"log_p": [[-1.0, -2.0]], "target": [2]}),),
     ),

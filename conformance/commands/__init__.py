@@ -1,0 +1,1 @@
+"""The commands of `lossref`, one file each: its arguments, then what it does."""
