@@ -44,7 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("refimpl.nearest",),
     ("refimpl",),
     ("vectors",),
-    ("conformance.spec",),
+    ("conformance.spec", "conformance.page"),
     ("conformance.case",),
     ("conformance.cases", "conformance.expect", "conformance.storage", "conformance.vectors"),
     ("conformance.metric", "conformance.texts", "conformance.bound"),

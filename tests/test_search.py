@@ -14,6 +14,7 @@ from flint import arb
 from hypothesis import given, settings, target
 from hypothesis import strategies as st
 
+from conformance.page import filled
 from refimpl.ball import Ball, precision
 from refimpl.enclosure import FORMATS, Enclosure, Kind
 from refimpl.operation import Index, IndexOrReal, Number, Switch
@@ -180,12 +181,12 @@ def test_the_worst_of_each_kind_are_kept() -> None:
 
 def test_the_tables_of_the_page_are_what_the_command_makes() -> None:
     page = table.PAGE.read_text(encoding="utf-8")
-    assert table.filled(page, table.tables(load())) == page, "run make accuracy"
+    assert filled(page, table.MAKER, table.tables(load())) == page, "run make accuracy"
 
 
 def test_a_page_without_a_place_for_a_table_is_refused() -> None:
     with pytest.raises(ValueError, match="no place for the table 'blocks'"):
-        table.filled("nothing", {"blocks": "text"})
+        filled("nothing", table.MAKER, {"blocks": "text"})
 
 
 def test_what_the_exact_form_is_asked_is_counted() -> None:

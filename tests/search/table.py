@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from conformance.page import filled
 from tests.search.blocks import BLOCKS
 from tests.search.calls import CallSpace, spaces
 from tests.search.climb import KINDS
@@ -19,6 +20,7 @@ from tests.search.ordinary import bound, reduced
 from tests.search.record import largest, load
 
 PAGE = Path(__file__).parents[2] / "docs" / "accuracy.md"
+MAKER = "make accuracy"
 CLASSES = (2, 1000, 128256)
 UNDERFLOW = 2.0**-100  # a radius of so few units is what underflow can lose, and nothing else
 
@@ -102,18 +104,6 @@ def rounding(content: Content) -> str:
     return "\n".join(lines)
 
 
-def filled(page: str, texts: Mapping[str, str]) -> str:
-    """The page with each table between its markers; raises `ValueError` where a marker is missing."""
-    for name, text in texts.items():
-        begin, end = f"<!-- {name}: made by `make accuracy` -->", f"<!-- end of {name} -->"
-        before, found, rest = page.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not (found and closed):
-            raise ValueError(f"the page has no place for the table {name!r}: add the lines {begin!r} and {end!r}")
-        page = f"{before}{begin}\n\n{text}\n\n{end}{after}"
-    return page
-
-
 def _name(space: CallSpace) -> str:
     return f"`{space.name}`" + ("" if space.wrt is None else f", gradient in `{space.wrt}`")
 
@@ -149,7 +139,7 @@ def _flat(value: Any) -> str:
 def main() -> int:
     """Print the tables and write them into the page."""
     texts = tables(load())
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), texts), encoding="utf-8")
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), MAKER, texts), encoding="utf-8")
     sys.stdout.write("\n\n".join(texts.values()) + "\n")
     return 0
 
