@@ -2,6 +2,7 @@
 # make test          lint, type check, tests
 # make deep          search MINUTES minutes for the inputs on which the reference is worst: tests/worst.json
 # make accuracy      make the tables of docs/accuracy.md anew from it
+# make spec          make the tables of docs/spec/choices.md anew from the dialects and the vectors
 # make bits          the bits of the kernels on one thread and all, for other processors, with the lowest and the newest dependencies
 # make arm64         the same on 64-bit Arm, emulated (Debian or Ubuntu on x86-64; installs an emulator)
 # All keep their environment in .venv (bits: and .venv-*) and need python3 (3.11 or later) and nothing else; PYTHON=... names another one.
@@ -19,13 +20,14 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
 .DEFAULT_GOAL := conformance
-.PHONY: conformance test bits arm64 lint deep accuracy generate clean
+.PHONY: conformance test bits arm64 lint deep accuracy spec generate clean
 .DELETE_ON_ERROR:
 
 conformance: .venv/conformance.stamp
+	$(BIN)/lossref vectors lint
 	$(BIN)/lossref generate --check
 	@mkdir -p $(dir $(RESULTS))
-	$(BIN)/lossref run $(BACKENDS) --jobs 2 --json $(RESULTS)
+	$(BIN)/lossref run $(BACKENDS) --tier full --jobs 2 --json $(RESULTS)
 
 test: lint
 	$(BIN)/python -m pytest
@@ -61,9 +63,13 @@ accuracy: .venv/test.stamp
 	$(BIN)/python -m tests.search --minutes 0
 	$(BIN)/python -m tests.search.table
 
-# Writes vectors/ anew: only after a change that is meant to change them.
+spec: .venv/conformance.stamp
+	$(BIN)/lossref dialects --write docs/spec/choices.md
+
+# Writes vectors/ anew, and the file that cites their digest: only after a change that is meant to change them.
 generate: .venv/conformance.stamp
 	$(BIN)/lossref generate
+	$(BIN)/lossref cite --format cff > CITATION.cff
 
 clean:
 	rm -rf .venv .venv-lowest .venv-newest build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -75,7 +81,7 @@ clean:
 	@touch $@
 
 .venv/test.stamp: pyproject.toml constraints.txt .venv/conformance.stamp
-	$(PIP) install --editable '.[torch,jax,bench,test,lint]'
+	$(PIP) install --editable '.[torch,jax,bench,onnx,rivals,test,lint]'
 	@touch $@
 
 # The dependencies alone, each at its lowest or its newest version; the code is run from here.

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conformance.bound import Promise
+from conformance.dialects import Dialect, resolved
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -33,10 +34,10 @@ class Unsupported(Exception):
 class Adapter:
     """One library as a backend.
 
-    `promises` has an entry for each dtype that the library documents; `dialect` a value for each choice in which it differs
-    from the default. `partial` names, for a mode that costs too much to be asked everything, the groups of vectors that it is
-    asked. `composed` are the operations that the library lacks and that are written in at most three lines of its
-    own public functions; an operation that is not among `operations` is unsupported.
+    `promises` has an entry for each dtype that the library documents; `dialect` is the name of the one that it follows
+    (`conformance.dialects`), or a mapping of choices to values. `partial` names, for a mode that costs too much to be asked
+    everything, the groups of vectors that it is asked. `composed` are the operations that the library lacks and that are written in
+    at most three lines of its own public functions; an operation that is not among `operations` is unsupported.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Adapter:
     promises: Mapping[str, Promise]
     call: Call
     versions: Callable[[], dict[str, str]]
-    dialect: Mapping[str, str] = field(default_factory=dict)
+    dialect: str | Mapping[str, str] = field(default_factory=dict)
     modes: tuple[str, ...] = ("eager",)
     partial: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     composed: frozenset[str] = frozenset()
@@ -59,7 +60,7 @@ class Description:
     operations: tuple[str, ...]
     promises: Mapping[str, Promise]
     versions: Mapping[str, str]
-    dialect: Mapping[str, str]
+    dialect: Dialect
     modes: tuple[str, ...]
     partial: Mapping[str, tuple[str, ...]]
     composed: tuple[str, ...]
@@ -77,7 +78,7 @@ def describe(adapter: Adapter) -> Description:
         operations=tuple(sorted(adapter.operations)),
         promises=dict(adapter.promises),
         versions=adapter.versions(),
-        dialect=dict(adapter.dialect),
+        dialect=resolved(adapter.dialect, adapter.name),
         modes=adapter.modes,
         partial=dict(adapter.partial),
         composed=tuple(sorted(adapter.composed)),

@@ -28,6 +28,7 @@ from conformance.cases import adversarial, counter
 from conformance.cases.counter import Draws
 from conformance.cases.random import axes_of, shape_of
 from refimpl import jit
+from refimpl.choices import permitted
 from refimpl.enclosure import FORMATS, Enclosure, round_parts
 from refimpl.operation import Number, OneOf, Operation, Real, Switch, Variation, Whole
 from refimpl.operations import operations
@@ -139,7 +140,7 @@ def _call(operation: Operation, variation: Variation, seed: int, classes: int, r
             call[name] = adversarial.make(content, own, shape, axis, dtype)
     if close and {"p", "q"} <= call.keys():
         call["q"] = adversarial.near(call["p"], seed + 100, dtype)
-    return Call(call, dtype, seed + 200)
+    return Call(permitted(operation, call), dtype, seed + 200)
 
 
 def _content(holds: str, probability_or_not: bool) -> str:

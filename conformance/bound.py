@@ -1,7 +1,7 @@
 """The error that a promise allows: what correct code makes in the promised arithmetic, plus one rounding of the result.
 
 Let t be the true value of an element and c what correct code has before it rounds to the output format. The operation's
-own `bound` says |c - t| <= e, in units that follow from the promise (`arithmetic`). The answer is RN(c), so
+own `terms` say |c - t| <= e: coefficients times the numbers that follow from the promise (`numbers`). The answer is RN(c), so
 
     |RN(c) - t| <= e + |RN(c) - c| <= e + ulp(c)/2 <= e + ulp(|t| + e)/2
 
@@ -20,7 +20,8 @@ if that is void too, in float64.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -28,11 +29,16 @@ from numpy.typing import NDArray
 
 from conformance.case import Case, Expectation, Expected
 from conformance.metric import magnitude, spacing_at
+from conformance.summation import SEQUENTIAL, Summation
+from refimpl.bounds import Arithmetic
 from refimpl.enclosure import FORMATS, Enclosure, Float, Format, format_of
-from refimpl.operation import Arithmetic, IndexOrReal, Input, Operation
+from refimpl.operation import IndexOrReal, Input, Operation
 from refimpl.operations import operation
 
-Accuracy = Literal["A", "B", "N"]
+__all__ = ["SEQUENTIAL", "Accuracy", "Promise", "Summation", "allowed", "arithmetic", "backward_error", "forward_error"]
+
+Accuracy = Literal["R", "S", "A", "B", "N"]
+CLASSES: tuple[Accuracy, ...] = get_args(Accuracy)  # tightest first; B and N both hold A, and neither the other
 
 VOID = 0.25  # the relative error of a sum from which a bound says nothing
 
@@ -41,62 +47,113 @@ VOID = 0.25  # the relative error of a sum from which a bound says nothing
 class Promise:
     """What a backend declares for a dtype: the arithmetic that its error is derived from.
 
-    `accuracy` is "A", "B" (subtracts the target's logit from the full log-sum-exp) or "N" (sums over the classes in the input
-    dtype); `compute` and `store` are the dtypes of the computation and of its intermediates (None: the same); `lanes` the
-    independent accumulators of a sum; `flush` says that subnormal numbers may become zero.
+    `accuracy` is "R" (correctly rounded), "S" (a small relative error even where the loss goes to 0), "A", "B" (subtracts logits from
+    the full log-sum-exp) or "N" (sums over the classes in the input dtype); `compute` and `store` are the dtypes of the computation and
+    of its intermediates (None: the same); `summation` is how a sum is ordered; `flush` says that subnormal numbers may become
+    zero. `exp` and `log` are the errors of those functions in units of the unit roundoff, and `gap` says how often the error of a gap
+    enters an exponential: once in exp(x - max), twice in exp(log_softmax), three times in exp2((x - max) log2 e).
     """
 
     accuracy: Accuracy
     compute: str
     store: str | None = None
-    lanes: int = 1
+    summation: Summation = SEQUENTIAL
     flush: bool = False
+    exp: float = 2.0
+    log: float = 2.0
+    gap: float = 3.0
 
     def __post_init__(self) -> None:
-        if self.accuracy not in get_args(Accuracy):
-            raise ValueError(f"accuracy {self.accuracy!r} is no class that can be promised; use one of {', '.join(get_args(Accuracy))}")
+        if self.accuracy not in CLASSES:
+            raise ValueError(f"accuracy {self.accuracy!r} is no class that can be promised; use one of {', '.join(CLASSES)}")
         for name in (self.compute, self.store):
             if name is not None:
                 format_of(name)
-        if self.lanes < 1:
-            raise ValueError(f"lanes is {self.lanes}; promise at least one accumulator")
+        for name in ("exp", "log", "gap"):
+            if not 0.5 <= getattr(self, name) <= 4.0:
+                raise ValueError(f"{name} is {getattr(self, name)}; promise an error between 0.5 and 4 unit roundoffs")
 
 
-def arithmetic(promise: Promise, dtype: str, classes: int = 1) -> Arithmetic:
-    """The arithmetic of a promise on inputs of `dtype`, with sums over `classes`; a void promise sums in a wider format."""
-    compute, inputs = format_of(promise.compute), format_of(dtype)
+def arithmetic(promise: Promise, dtype: str, classes: int = 1, rows: int = 1) -> Arithmetic:
+    """The arithmetic of a promise on inputs of `dtype`, with sums over `classes` and over `rows`.
+
+    A void promise sums in a wider format; no promise sums over rows in less than float32.
+    """
+    compute, inputs, single = format_of(promise.compute), format_of(dtype), FORMATS["float32"].unit
     store = compute if promise.store is None else format_of(promise.store)
     in_use = [compute] if store.unit <= compute.unit else [compute, store]
-    promised = Arithmetic(
+    depth = promise.summation.depth(classes)
+    summed = _sum_error(depth, compute.unit)
+    if promise.accuracy == "N":  # never tighter than A, also where the sum in the input dtype would be void
+        summed = max(summed, _sum_error(depth, max(compute.unit, inputs.unit)))
+    return Arithmetic(
         unit=compute.unit,
+        classes=summed,
+        rows=_sum_error(promise.summation.depth(rows), min(compute.unit, single)),
         store=store.unit if store in in_use[1:] else 0.0,
-        accumulate=max(compute.unit, inputs.unit) if promise.accuracy == "N" else compute.unit,
         tiny=max(used.normal if promise.flush else used.tiny for used in in_use),
-        lanes=promise.lanes,
+        exp=promise.exp,
+        log=promise.log,
+        gap=promise.gap,
+        reach=_reach(compute),
         subtracts_lse=promise.accuracy == "B",
+        keeps_rest=promise.accuracy == "S",
+        exact=promise.accuracy == "R",
     )
-    for wider in ("float32", "float64"):
-        if float(promised.sum_error(classes)) < VOID:
+
+
+def numbers(promise: Promise, case: Case) -> Float:
+    """The K numbers, in the order of `refimpl.bounds.TERMS`, that a promise means for a case."""
+    classes, rows = _sizes(operation(case.operation), case.inputs)
+    return arithmetic(promise, case.dtype, classes, rows).numbers()
+
+
+def _sum_error(depth: int, unit: float) -> float:
+    for narrowest in (1.0, FORMATS["float32"].unit, FORMATS["float64"].unit):
+        if depth * min(unit, narrowest) < VOID:
             break
-        promised = replace(promised, accumulate=min(promised.accumulate, FORMATS[wider].unit))
-    return promised
+    return depth * min(unit, narrowest)
+
+
+def _reach(format: Format) -> float:
+    """The largest gap whose exponential isn't rounded to 0."""
+    return float((format.precision - format.emin) * np.log(2.0))
 
 
 def forward_error(case: Case, choices: Mapping[str, str], promise: Promise) -> Float:
     """The largest error of each element of the output, absolute and before it is rounded to the output dtype."""
-    stated, found = _prepare(case, promise)
-    with np.errstate(all="ignore"):
-        return np.asarray(stated.bound(found, **case.inputs, **case.parameters, **choices), np.float64)
+    return worth(forward_terms(case, choices), promise, case)
 
 
 def backward_error(case: Case, choices: Mapping[str, str], promise: Promise) -> dict[str, Float]:
     """The same for each gradient; {} for a case without a cotangent."""
-    if case.cotangent is None:
-        return {}
-    stated, found = _prepare(case, promise)
-    with np.errstate(all="ignore"):
-        errors = stated.bound_vjp(found, cotangent=case.cotangent, **case.inputs, **case.parameters, **choices)
-    return {name: np.asarray(error, np.float64) for name, error in errors.items()}
+    return {name: worth(terms, promise, case) for name, terms in backward_terms(case, choices).items()}
+
+
+def forward_terms(case: Case, choices: Mapping[str, str]) -> Float:
+    """The coefficients of each element's bound, (*output's shape, K)."""
+    return _forward_terms(case, tuple(sorted(choices.items())))
+
+
+@lru_cache(maxsize=2)  # many answers to one case are judged in turn, and the terms of a large one cost more than an answer
+def _forward_terms(case: Case, choices: tuple[tuple[str, str], ...]) -> Float:
+    return np.asarray(operation(case.operation).terms(**case.call, **dict(choices)), np.float64)
+
+
+def backward_terms(case: Case, choices: Mapping[str, str]) -> dict[str, Float]:
+    """The same for each gradient; {} for a case without a cotangent."""
+    return {} if case.cotangent is None else dict(_backward_terms(case, tuple(sorted(choices.items()))))
+
+
+@lru_cache(maxsize=2)
+def _backward_terms(case: Case, choices: tuple[tuple[str, str], ...]) -> dict[str, Float]:
+    found = operation(case.operation).terms_vjp(cotangent=case.cotangent, **case.call, **dict(choices))
+    return {name: np.asarray(terms, np.float64) for name, terms in found.items()}
+
+
+def worth(terms: Float, promise: Promise, case: Case) -> Float:
+    """The bounds that coefficients (..., K) come to under a promise."""
+    return np.asarray(terms @ numbers(promise, case), np.float64)
 
 
 def allowed(case: Case, expectation: Expectation, promise: Promise, output_dtype: str) -> tuple[Float, dict[str, Float]]:
@@ -145,18 +202,13 @@ def class_axis(kind: Input, array: NDArray[Any]) -> int | None:
     return array.ndim - (len(names) - position) if elastic else position
 
 
-def _prepare(case: Case, promise: Promise) -> tuple[Operation, Arithmetic]:
-    stated = operation(case.operation)
-    return stated, arithmetic(promise, case.dtype, _classes(stated, case.inputs))
-
-
-def _classes(stated: Operation, inputs: Mapping[str, NDArray[Any]]) -> int:
-    """The number of classes V, 1 where no input has a class axis."""
-    for name, array in inputs.items():
-        axis = class_axis(stated.inputs[name], array)
-        if axis is not None:
-            return int(array.shape[axis])
-    return 1
+def _sizes(stated: Operation, inputs: Mapping[str, NDArray[Any]]) -> tuple[int, int]:
+    """The number of classes V, 1 without a class axis, and of rows: the elements of the first input, divided by V."""
+    name = next(iter(stated.inputs))
+    first = inputs[name]
+    axis = class_axis(stated.inputs[name], first)
+    classes = 1 if axis is None else int(first.shape[axis])
+    return classes, first.size // max(classes, 1)
 
 
 def _up(x: Float) -> Float:

@@ -21,6 +21,13 @@ Array = NDArray[Any]
 GROUPS = ("edges", "ladder", "random", "regression")
 TIERS = ("smoke", "core", "full")  # each holds those before it
 
+# What a flag says of a case, for whoever reads the vectors' files.
+FLAGS = {
+    "layout": "an input lies in memory otherwise than contiguously; `layouts` says how",
+    "many-classes": "more classes than a count or a sum in the vector's dtype can hold, or than one block of a kernel takes",
+    "many-rows": "more rows than a count or a sum in the vector's dtype can hold",
+}
+
 
 class VectorError(Exception):
     """A vector, or a file of vectors, that can't be used; the message names the case or file, the field and the remedy."""
@@ -53,8 +60,8 @@ class Case:
 
     Every floating-point array has the dtype named `dtype`; indices are int64. `clauses` are the ids of the spec that the case is
     evidence for, `source` the upstream issue of a regression. An array that has an entry in `recipes` (under the input's name,
-    or "cotangent") is kept as that recipe. `layouts` names, for some inputs, how their elements lie in memory when a backend
-    gets them (`conformance.layouts`); the others are contiguous. `tier` is the smallest tier that holds the case; `since` the
+    or "cotangent") is kept as that recipe. `layouts` names, for some inputs or "cotangent", how their elements lie in memory when a
+    backend gets them (`conformance.layouts`); the others are contiguous. `tier` is the smallest tier that holds the case; `since` the
     version of the vectors that had it first, `supersedes` the id of the case that it replaces, or empty.
     """
 

@@ -49,15 +49,17 @@ def _status(error: Exception) -> int | None:
     from conformance.bench.problem import BenchError, Unmeasurable
     from conformance.bench.startup import ProgramError
     from conformance.bits import BitsError
+    from conformance.dialects import DialectError
     from conformance.expected import ExpectedError
+    from conformance.export.extra import MissingExtra
     from conformance.report.jsonlines import ReportError
     from conformance.runner import BackendError, UnknownBackend
     from conformance.vectors import VectorError
     from refimpl.operation import InvalidInput
 
-    if isinstance(error, (BackendError, ProgramError, Unmeasurable)):
+    if isinstance(error, (BackendError, MissingExtra, ProgramError, Unmeasurable)):
         return UNABLE
-    explained = (UsageError, BenchError, BitsError, UnknownBackend, VectorError, ExpectedError, ReportError, InvalidInput)
+    explained = (UsageError, BenchError, BitsError, DialectError, UnknownBackend, VectorError, ExpectedError, ReportError, InvalidInput)
     return BAD if isinstance(error, explained) else None
 
 

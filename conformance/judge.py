@@ -1,8 +1,9 @@
 """The judge: a backend's answer, held against the expectations of a vector, becomes one finding for each tensor.
 
-What is promised is the expectation whose choices agree with the backend's dialect. The shape comes first, then the dtype, then what the
-call did to its inputs and whether a second one repeats it, then the values (`conformance.metric`, `conformance.bound`).
-Of a large output the named elements are judged, and the sum of all: no sum of errors may exceed the sum of what is allowed.
+What is promised is the expectation whose choices agree with the backend's dialect, and the conduct that the dialect states. The shape
+comes first, then the dtype, then what the call did to its inputs and whether a second one repeats it, then the values
+(`conformance.metric`, `conformance.bound`). Of a large output the named elements are judged, and the sum of all: no sum of errors may
+exceed the sum of what is allowed.
 """
 
 from __future__ import annotations
@@ -10,83 +11,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from conformance.bound import Promise, backward_error, element_bound, forward_error, half_ulp, with_rounding
+from conformance.bound import Promise, backward_error, element_bound, forward_error, half_ulp, with_rounding, worth
 from conformance.case import Case, Expectation, Expected, Vector
+from conformance.conduct import Conduct, without_subnormals
+from conformance.finding import Answer, Finding, Place, Verdict
 from conformance.metric import distance, spacing_at
 from conformance.texts import decimal_text, element_text, hex_text, inputs_text, number_text, place_text, short_hex
-from refimpl.enclosure import FORMATS, Enclosure, Float, Format, Kind, enclosure
+from refimpl.enclosure import FORMATS, Enclosure, Float, Format, Kind
 from refimpl.operations import operation
 
-__all__ = ["Answer", "Finding", "Verdict", "distance", "judge", "promised", "unanswered"]
+__all__ = ["UNDEFINED", "Answer", "Finding", "Verdict", "distance", "judge", "promised", "unanswered"]
+
+UNDEFINED = "the dialect's choices are not defined for this call"
 
 Array = NDArray[Any]
-Place = tuple[int, ...]
-
-
-class Verdict(StrEnum):
-    """What became of one tensor of one case; only PASS counts as a pass."""
-
-    PASS = "pass"
-    FAIL = "fail"
-    ERROR = "error"
-    CRASH = "crash"
-    TIMEOUT = "timeout"
-    SKIP = "skip"
-    UNSUPPORTED = "unsupported"
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What a backend gave: its output and gradients, or the text of what it raised, and what it did to its inputs.
-
-    A backend without derivatives gives an output and no gradients.
-    """
-
-    output: Array | None
-    gradients: Mapping[str, Array]
-    error: str | None
-    modified: tuple[str, ...]
-    repeat_differs: bool
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The verdict on one tensor, with all that a message needs.
-
-    `ratio` and `ulps` are those of the element with the largest ratio, None where no values were compared; `worst_index` is where
-    it stands (None: the tensor as a whole, or the sum of its elements), and `place` to `allowed` are texts that speak of it. `note`
-    says what the numbers don't.
-    """
-
-    case: str
-    operation: str
-    direction: str  # "forward" or "backward"
-    output: str  # "output", or the input that the gradient is of
-    dtype: str
-    verdict: Verdict
-    ratio: float | None
-    ulps: float | None
-    choice: Mapping[str, str]
-    worst_index: Place | None
-    clauses: tuple[str, ...]
-    flags: tuple[str, ...]
-    place: str = ""
-    inputs: str = ""
-    expected: str = ""
-    expected_hex: str = ""
-    radius: str = ""
-    actual: str = ""
-    actual_hex: str = ""
-    allowed: str = ""
-    accuracy: str = ""
-    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +40,7 @@ class _Tensor:
     direction: str
     name: str
     promise: Promise
+    conduct: Conduct
     expectation: Expectation
     expected: Expected
     error: Callable[[], Float]
@@ -122,51 +66,70 @@ _NOTHING = _Worst(0.0, 0.0, None, None, None, 0.0, accuracy=True)
 
 def judge(vector: Vector, answer: Answer, promise: Promise, dialect: Mapping[str, str]) -> list[Finding]:
     """One finding for the output and one for each gradient that the vector expects."""
-    case, expectation = vector.case, promised(vector, dialect)
+    case, expectation, conduct = vector.case, promised(vector, dialect), Conduct.of(dialect)
+    if expectation is None:
+        return unanswered(vector, Verdict.UNSUPPORTED, UNDEFINED, dialect)
     findings = []
-    for tensor in _tensors(case, expectation, promise):
-        finding = _judge(tensor, answer)
+    for tensor in _tensors(case, expectation, promise, conduct):
+        finding = _finding(tensor, answer)
         if finding.verdict == Verdict.FAIL:
             finding = replace(finding, note="; ".join(filter(None, (finding.note, _other_choice(vector, tensor, answer)))))
         findings.append(finding)
     return findings
 
 
-def promised(vector: Vector, dialect: Mapping[str, str]) -> Expectation:
-    """The expectation whose choices all agree with the dialect (an absent choice has its default); `ValueError` if none does."""
-    stated = {choice.name: choice.default for choice in operation(vector.case.operation).choices} | dict(dialect)
+def promised(vector: Vector, dialect: Mapping[str, str]) -> Expectation | None:
+    """The expectation whose choices all agree with the dialect (an absent choice has its default); None if none does.
+
+    There is none where a choice's value isn't defined for the call: smoothing over V - 2 classes without one for padding. Raises
+    `ValueError` for a value that the operation doesn't have.
+    """
+    stated = {}
+    for choice in operation(vector.case.operation).choices:
+        stated[choice.name] = value = dialect.get(choice.name, choice.default)
+        if value not in choice.values:
+            raise ValueError(
+                f"{vector.case.id} permits no answer of the dialect {dict(dialect)}; {choice.name} is one of {list(choice.values)}"
+            )
     for expectation in vector.expectations:
         if all(stated.get(name) == value for name, value in expectation.choices.items()):
             return expectation
-    raise ValueError(f"{vector.case.id} permits no answer of the dialect {dict(dialect)}; name only choices that the operation has")
+    return None
 
 
 def unanswered(vector: Vector, verdict: Verdict, note: str, dialect: Mapping[str, str]) -> list[Finding]:
     """The findings on a vector that has no answer: a crash, a timeout, an operation that the backend lacks."""
-    expectation = promised(vector, dialect)
+    expectation = promised(vector, dialect) or replace(vector.expectations[0], choices={})
     names = [("forward", "output"), *(("backward", name) for name in expectation.gradients)]
     return [_blank(vector.case, expectation, direction, name, verdict, note) for direction, name in names]
 
 
-def _tensors(case: Case, expectation: Expectation, promise: Promise) -> list[_Tensor]:
+def _tensors(case: Case, expectation: Expectation, promise: Promise, conduct: Conduct) -> list[_Tensor]:
     """The output and the gradients of an expectation, with their computing errors (zero where an error is expected)."""
+    promise = replace(promise, flush=promise.flush or conduct.flushes(case.dtype))
     choices, stated = expectation.choices, operation(case.operation)
     call = {**case.inputs, **case.parameters, **choices}
     raises = expectation.kind == "error"
 
     def output_error() -> Float:
-        return np.zeros(expectation.output.shape) if raises else forward_error(case, choices, promise)
+        if raises:
+            return np.zeros(expectation.output.shape)
+        stored = _stored(expectation.output, promise, case)
+        return forward_error(case, choices, promise) if stored is None else stored
 
     def output_truth() -> Enclosure:
         return stated.forward(**call)
 
-    tensors = [_Tensor(case, "forward", "output", promise, expectation, expectation.output, output_error, output_truth)]
+    tensors = [_Tensor(case, "forward", "output", promise, conduct, expectation, expectation.output, output_error, output_truth)]
     backward: dict[str, Float] = {}
     for name, expected in expectation.gradients.items():
 
         def error(name: str = name, expected: Expected = expected) -> Float:
             if raises:
                 return np.zeros(expected.shape)
+            stored = _stored(expected, promise, case)
+            if stored is not None:
+                return stored
             if not backward:
                 backward.update(backward_error(case, choices, promise))
             return backward[name]
@@ -174,8 +137,15 @@ def _tensors(case: Case, expectation: Expectation, promise: Promise) -> list[_Te
         def truth(name: str = name) -> Enclosure:
             return stated.vjp(cotangent=case.cotangent, **call)[name]
 
-        tensors.append(_Tensor(case, "backward", name, promise, expectation, expected, error, truth))
+        tensors.append(_Tensor(case, "backward", name, promise, conduct, expectation, expected, error, truth))
     return tensors
+
+
+def _stored(expected: Expected, promise: Promise, case: Case) -> Float | None:
+    """The error of every element by the terms that the vector holds; None where it holds those of some elements only, or none."""
+    if expected.terms is None or expected.where is not None:
+        return None
+    return worth(expected.terms, promise, case).reshape(expected.shape)
 
 
 def _blank(case: Case, expectation: Expectation, direction: str, name: str, verdict: Verdict, note: str = "") -> Finding:
@@ -204,6 +174,18 @@ def _spoken(case: Case, direction: str) -> tuple[str, ...]:
     return tuple(id for id in case.clauses if direction == "backward" or id not in of_gradients) or case.clauses
 
 
+def _finding(tensor: _Tensor, answer: Answer) -> Finding:
+    """The finding on one tensor; where subnormal inputs may count as 0, the answer to the call with zeros is right too."""
+    finding, case = _judge(tensor, answer), tensor.case
+    if finding.verdict == Verdict.FAIL and tensor.expectation.kind == "value" and tensor.conduct.flushes(case.dtype):
+        zeros = replace(case, inputs=without_subnormals(case.inputs, case.dtype))
+        for other in _tensors(zeros, tensor.expectation, tensor.promise, tensor.conduct):
+            if (other.direction, other.name) == (tensor.direction, tensor.name):
+                found = _judge(replace(other, expected=Expected(other.expected.shape, None, other.truth())), answer)
+                finding = found if found.verdict == Verdict.PASS else finding
+    return finding
+
+
 def _judge(tensor: _Tensor, answer: Answer) -> Finding:
     """The finding on one tensor under one expectation."""
     blank = _blank(tensor.case, tensor.expectation, tensor.direction, tensor.name, Verdict.PASS)
@@ -226,9 +208,10 @@ def _judge(tensor: _Tensor, answer: Answer) -> Finding:
 def _absent(blank: Finding, tensor: _Tensor, answer: Answer) -> Finding:
     """Where a tensor is missing: it raised, has no derivatives, or left one out."""
     if answer.error is not None:
+        message = (answer.error.strip().splitlines() or ["an exception without a message"])[0]
         if tensor.expectation.kind == "error":
-            return blank
-        return replace(blank, verdict=Verdict.ERROR, note=(answer.error.strip().splitlines() or ["an exception without a message"])[0])
+            return replace(blank, verdict=Verdict.FAIL, note=message) if tensor.conduct.refusal == "nan" else blank
+        return replace(blank, verdict=Verdict.ERROR, note=message)
     if tensor.direction == "backward" and not answer.gradients and answer.output is not None:
         return replace(blank, verdict=Verdict.UNSUPPORTED, note="the backend gives no gradients")
     return replace(blank, verdict=Verdict.ERROR, note=f"the answer has no {blank.place}")
@@ -240,7 +223,11 @@ def _conduct(tensor: _Tensor, answer: Answer, actual: Array) -> tuple[tuple[str,
     if actual.shape != tensor.expected.shape:
         broken.append("GEN-1")
         notes.append(f"the shape is {list(actual.shape)}, not {list(tensor.expected.shape)}")
-    permitted = (tensor.case.dtype, "float32") if FORMATS[tensor.case.dtype].precision < 24 else (tensor.case.dtype,)
+    dtypes = tensor.conduct.output_dtypes if tensor.direction == "forward" else tensor.conduct.gradient_dtypes
+    permitted = dtypes(tensor.case.dtype)
+    if tensor.expectation.kind == "error" and tensor.conduct.refusal == "error":
+        broken += _spoken(tensor.case, tensor.direction)
+        notes.append("no exception was raised")
     if actual.dtype.name not in permitted:
         broken.append("GEN-2")
         notes.append(f"the dtype is {actual.dtype.name}, not {' or '.join(permitted)}")
@@ -264,8 +251,6 @@ def _described(array: Array) -> str:
 def _worst(tensor: _Tensor, actual: Array) -> _Worst:
     """The largest ratio among the judged elements and, of a large tensor, the sum of all."""
     expected, target = tensor.expected, FORMATS[actual.dtype.name]
-    if tensor.expectation.kind == "error":  # no exception came, so every element has to be nan, whichever are named
-        expected = Expected(expected.shape, None, enclosure(np.full(expected.shape, np.nan), *np.zeros((2, *expected.shape))))
     error = np.broadcast_to(tensor.error(), expected.shape)
     judged = actual.reshape(-1) if expected.where is None else actual.reshape(-1)[expected.where]
     values = _flat(expected.values)
@@ -274,7 +259,7 @@ def _worst(tensor: _Tensor, actual: Array) -> _Worst:
     if worst.place is not None:
         index = worst.place[0] if expected.where is None else int(expected.where[worst.place[0]])
         worst = replace(worst, place=_unravel(index, expected.shape))
-    if expected.where is None or worst.ratio > 1.0:
+    if expected.where is None or worst.ratio > 1.0 or tensor.expectation.kind == "error":
         return worst
     rest = _rest(tensor, actual, error.reshape(-1), target)
     return rest if rest.ratio > worst.ratio else worst
@@ -304,8 +289,8 @@ def _rest(tensor: _Tensor, actual: Array, error: Float, target: Format) -> _Wors
         return _NOTHING
     size = np.abs(wide)
     allowed = error + half_ulp(size, target) + np.where(flush & (size < target.normal), target.normal, 0.0)
-    value = math.fsum(wide)
-    bound = math.fsum(allowed) * (1.0 + 2.0**-50) + math.ulp(value)  # of the additions above, and of the sum itself
+    value = math.fsum(wide.tolist())
+    bound = math.fsum(allowed.tolist()) * (1.0 + 2.0**-50) + math.ulp(value)  # of the additions above, and of the sum itself
     worst = _largest(np.asarray([value]), _flat(total), np.asarray([bound]), FORMATS["float64"])
     spacings = float(spacing_at(total.hi, FORMATS["float64"]) / spacing_at(total.hi, target))
     return replace(worst, place=None, ulps=worst.ulps * spacings, note="the sum of all elements" if worst.ratio > 1.0 else "")
@@ -332,18 +317,28 @@ def _with_numbers(finding: Finding, tensor: _Tensor, worst: _Worst, target: Form
 
 def _other_choice(vector: Vector, tensor: _Tensor, answer: Answer) -> str:
     """What to say where the answer is right under choices that the backend didn't promise."""
+    own = tensor.expectation
     for other in vector.expectations:
-        if other is tensor.expectation:
-            continue
-        for candidate in _tensors(vector.case, other, tensor.promise):
-            same = (candidate.direction, candidate.name) == (tensor.direction, tensor.name)
-            if same and _judge(candidate, answer).verdict == Verdict.PASS:
-                return f"this is the answer under {_spelled(other.choices)}; the backend promised {_spelled(tensor.expectation.choices)}"
+        if other is not own and _passes(vector.case, other, tensor, tensor.conduct, answer):
+            return _told({name: value for name, value in other.choices.items() if own.choices[name] != value}, own.choices)
+    for choice, conduct in tensor.conduct.others():
+        if _passes(vector.case, own, tensor, conduct, answer):
+            return _told(*({choice.name: getattr(one, choice.name)} for one in (conduct, tensor.conduct)))
     return ""
 
 
-def _spelled(choices: Mapping[str, str]) -> str:
-    return " and ".join(f"{name} {value}" for name, value in choices.items()) or "the defaults"
+def _passes(case: Case, expectation: Expectation, tensor: _Tensor, conduct: Conduct, answer: Answer) -> bool:
+    """Whether the answer's part that `tensor` is about is right under another expectation or conduct."""
+    return any(
+        _finding(candidate, answer).verdict == Verdict.PASS
+        for candidate in _tensors(case, expectation, tensor.promise, conduct)
+        if (candidate.direction, candidate.name) == (tensor.direction, tensor.name)
+    )
+
+
+def _told(answered: Mapping[str, str], promised: Mapping[str, str]) -> str:
+    spelled = [" and ".join(f"{name} {choices[name]}" for name in answered) for choices in (answered, promised)]
+    return f"this is the answer under {spelled[0]}; the backend promised {spelled[1]}"
 
 
 def _flat(e: Enclosure) -> Enclosure:

@@ -15,12 +15,13 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from conformance.adapter import Description, backends
-from conformance.judge import Answer, Finding, Verdict, judge, unanswered
+from conformance.dialects import Dialect
+from conformance.judge import UNDEFINED, Answer, Finding, Verdict, judge, promised, unanswered
 from conformance.vectors import Vector
 from conformance.worker import Failure, Refusal, Request, serve
 
@@ -86,12 +87,15 @@ def _uninterrupted() -> Iterator[None]:
 class Session:
     """One backend, its worker process, and the tasks that it still has to do."""
 
-    def __init__(self, name: str, module: str, vectors: Sequence[Vector], timeout: float | None, folder: Path) -> None:
+    def __init__(
+        self, name: str, module: str, vectors: Sequence[Vector], timeout: float | None, folder: Path, dialect: Dialect | None = None
+    ) -> None:
         self.name = name
         self.vectors = vectors
         self.description: Description | None = None
         self._module = module
         self._timeout = timeout
+        self._dialect = dialect
         self._log = folder / f"{name}.log"
         self._tasks: deque[Task] = deque()
         self._current: Task | None = None
@@ -137,7 +141,7 @@ class Session:
         self.submit()
         if isinstance(message, Refusal):
             return self._without_answer(task, Verdict.UNSUPPORTED, message.reason)
-        findings = judge(task.vector, message, self._described.promises[task.vector.case.dtype], self._described.dialect)
+        findings = judge(task.vector, message, self._described.promises[task.vector.case.dtype], self._dialect_of(task.vector))
         return [self._result(task, finding, message.seconds) for finding in findings]
 
     def expire(self) -> list[Result]:
@@ -158,7 +162,7 @@ class Session:
         self.expires = time.monotonic() + self._allowed
         # A worker that died meanwhile can't be written to; the end of its process is noticed in the main loop.
         with suppress(OSError):
-            self.connection.send(Request(case.operation, task.mode, case.inputs, case.parameters, case.cotangent))
+            self.connection.send(Request(case.operation, task.mode, case.inputs, case.parameters, case.cotangent, case.layouts))
 
     def close(self) -> None:
         """Ask the worker to stop, and end it if it doesn't."""
@@ -175,7 +179,8 @@ class Session:
 
     def _begin(self, description: Description) -> list[Result]:
         self.started = True
-        first, self.description = self.description is None, description
+        first = self.description is None
+        self.description = description if self._dialect is None else replace(description, dialect=self._dialect)
         results = []
         if first:
             for mode in description.modes:
@@ -187,6 +192,8 @@ class Session:
                         results += self._without_answer(task, Verdict.UNSUPPORTED, f"{self.name} has no {case.operation}")
                     elif case.dtype not in description.promises:
                         results += self._without_answer(task, Verdict.UNSUPPORTED, f"{self.name} documents no {case.dtype}")
+                    elif promised(vector, self._dialect_of(vector)) is None:
+                        results += self._without_answer(task, Verdict.UNSUPPORTED, UNDEFINED)
                     else:
                         self._tasks.append(task)
         return results
@@ -230,7 +237,11 @@ class Session:
         return self.description
 
     def _without_answer(self, task: Task, verdict: Verdict, text: str) -> list[Result]:
-        return [self._result(task, finding, math.nan) for finding in unanswered(task.vector, verdict, text, self._described.dialect)]
+        dialect = self._dialect_of(task.vector)
+        return [self._result(task, finding, math.nan) for finding in unanswered(task.vector, verdict, text, dialect)]
+
+    def _dialect_of(self, vector: Vector) -> dict[str, str]:
+        return self._described.dialect.of(vector.case.operation)
 
     def _result(self, task: Task, finding: Finding, seconds: float) -> Result:
         case, described = task.vector.case, self._described
@@ -239,12 +250,23 @@ class Session:
 
 
 class Run:
-    """Backends on vectors. Use it as a context manager; `results` yields as they come, `descriptions` are there from the start."""
+    """Backends on vectors. Use it as a context manager; `results` yields as they come, `descriptions` are there from the start.
 
-    def __init__(self, backends: Mapping[str, str], vectors: Sequence[Vector], jobs: int = 1, timeout: float | None = None) -> None:
+    `dialect` takes the place of those that the backends declare.
+    """
+
+    def __init__(
+        self,
+        backends: Mapping[str, str],
+        vectors: Sequence[Vector],
+        jobs: int = 1,
+        timeout: float | None = None,
+        dialect: Dialect | None = None,
+    ) -> None:
         self._modules = backends
         self._vectors = vectors
         self._jobs = jobs
+        self._dialect = dialect
         self._timeout = timeout
         self._sessions: list[Session] = []
         self._early: list[Result] = []
@@ -254,7 +276,7 @@ class Run:
         self._folder = tempfile.TemporaryDirectory(prefix="lossref-")
         try:
             for name, module in self._modules.items():
-                self._sessions.append(Session(name, module, self._vectors, self._timeout, Path(self._folder.name)))
+                self._sessions.append(Session(name, module, self._vectors, self._timeout, Path(self._folder.name), self._dialect))
             while starting := [session for session in self._sessions if not session.started]:
                 self._early += self._step(starting)
         except BaseException:

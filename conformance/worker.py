@@ -12,7 +12,7 @@ import signal
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -20,17 +20,21 @@ import numpy as np
 
 from conformance.adapter import Adapter, Array, Arrays, Description, Unsupported, describe
 from conformance.judge import Answer
+from conformance.layouts import Laid, lay
+
+COTANGENT = "cotangent"  # no operation has an input of that name
 
 
 @dataclass(frozen=True)
 class Request:
-    """One call of an operation in one of the adapter's modes."""
+    """One call of an operation in one of the adapter's modes; `layouts` says how inputs, or the cotangent, lie in memory."""
 
     operation: str
     mode: str
     inputs: Arrays
     parameters: Mapping[str, Any]
     cotangent: Array | None
+    layouts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,13 +84,13 @@ def reply(adapter: Adapter, request: Request) -> Answer | Refusal:
     """Call the adapter twice, the second time to see whether the answer is the same, bit for bit."""
     if request.operation not in adapter.operations:
         return Refusal(f"{adapter.name} has no {request.operation}")
-    inputs = {name: value.copy() for name, value in request.inputs.items()}
-    started = time.perf_counter()
+    given = dict(request.inputs) if request.cotangent is None else {**request.inputs, COTANGENT: request.cotangent}
+    laid, started = _laid(given, request), time.perf_counter()
     try:
-        output, gradients = _call(adapter, request, inputs)
+        output, gradients = _call(adapter, request, laid)
         seconds = time.perf_counter() - started
-        modified = tuple(name for name, value in inputs.items() if not same_bits(value, request.inputs[name]))
-        again, gradients_again = _call(adapter, request, {name: value.copy() for name, value in request.inputs.items()})
+        modified = tuple(name for name, one in laid.items() if not same_bits(one.array, given[name]) or not one.untouched())
+        again, gradients_again = _call(adapter, request, _laid(given, request))
     except Unsupported as refusal:
         return Refusal(str(refusal))
     except Exception as error:  # whatever the library raises is its answer
@@ -96,9 +100,14 @@ def reply(adapter: Adapter, request: Request) -> Answer | Refusal:
     return Answer(output, gradients, None, modified, differs, seconds)
 
 
-def _call(adapter: Adapter, request: Request, inputs: Arrays) -> tuple[Array, dict[str, Array]]:
-    cotangent = None if request.cotangent is None else request.cotangent.copy()
-    output, gradients = adapter.call(request.operation, request.mode, inputs, request.parameters, cotangent)
+def _laid(given: Arrays, request: Request) -> dict[str, Laid]:
+    return {name: lay(value, request.layouts.get(name, "contiguous")) for name, value in given.items()}
+
+
+def _call(adapter: Adapter, request: Request, laid: Mapping[str, Laid]) -> tuple[Array, dict[str, Array]]:
+    arrays = {name: one.array for name, one in laid.items()}
+    cotangent = arrays.pop(COTANGENT, None)
+    output, gradients = adapter.call(request.operation, request.mode, arrays, request.parameters, cotangent)
     for value in (output, *gradients.values()):
         if not isinstance(value, np.ndarray):
             raise TypeError(f"the adapter returned a {type(value).__name__}, not a numpy array")

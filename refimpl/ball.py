@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -106,14 +107,14 @@ def log_softmax(row: Sequence[float]) -> tuple[Ball, ...] | None:
 def _log_softmax(row: tuple[float, ...], bits: int) -> tuple[Ball, ...] | None:
     if not row or any(x != x or x == math.inf for x in row) or all(x == -math.inf for x in row):
         return None
-    anchor = arb(max(row))
-    shifted = [None if x == -math.inf else arb(x) - anchor for x in row]
+    anchor, counts = arb(max(row)), Counter(row)  # logits that are alike share their exponential
+    shifted = {x: arb(x) - anchor for x in counts if x != -math.inf}
     exponentials = arb(0)
-    for d in shifted:
-        if d is not None:
-            exponentials += d.exp()
+    for x, d in shifted.items():
+        exponentials += d.exp() * counts[x]
     log_sum = exponentials.log()
-    return tuple(-math.inf if d is None else d - log_sum for d in shifted)
+    log_p: dict[float, Ball] = {x: d - log_sum for x, d in shifted.items()}
+    return tuple(log_p.get(x, -math.inf) for x in row)
 
 
 def exp(a: Ball) -> Ball:

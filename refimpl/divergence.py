@@ -12,19 +12,20 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
-from refimpl import ball, bounds, rational, reduce
+from refimpl import ball, rational, reduce
 from refimpl.ball import Ball
-from refimpl.bounds import MARGIN, Float
-from refimpl.enclosure import Enclosure
-from refimpl.operation import Arithmetic, InvalidInput, cotangent_of, real, same_shape
+from refimpl.bounds import Float, form, stated
+from refimpl.enclosure import Enclosure, format_of
+from refimpl.operation import InvalidInput, cotangent_of, real, same_shape
 from refimpl.pointwise import INF, NAN, shift_of, slope_parts, term_parts
 
 Scalar = Callable[[float, float], Ball | Fraction]  # a fraction where a ball would have to round it
@@ -104,8 +105,9 @@ def exact_gradient(loss: Loss, rows: Rows, name: str, where: Sequence[int], bits
     """The gradient with respect to an input at the given flat indices."""
     g = cotangent_of(cotangent, rows.shape[:-1]).reshape(-1)
     with ball.precision(bits):
-        places = [divmod(int(flat), rows.shape[-1]) for flat in where]
-        return [scaled(loss.slope[name](float(rows.p[i, v]), float(rows.q[i, v])), Fraction(float(g[i]))) for i, v in places]
+        places, factors = [divmod(int(flat), rows.shape[-1]) for flat in where], [Fraction(float(value)) for value in g]
+        slope = cache(loss.slope[name])  # pairs often repeat
+        return [scaled(slope(float(rows.p[i, v]), float(rows.q[i, v])), factors[i]) for i, v in places]
 
 
 def scaled(slope: Ball | Fraction, factor: Fraction) -> Ball:
@@ -171,13 +173,13 @@ def pointwise_sum(p: Sequence[float], log_q: Sequence[float], log_target: bool, 
     if isinstance(total, float):
         return total
     loss, absent = ball.scaled(total, 1 / divisor), -INF if log_target else 0.0
-    pairs = [(Fraction(a), Fraction(b)) for a, b in zip(p, log_q, strict=True) if a != absent]
+    pairs = [(a, b) for a, b in zip(p, log_q, strict=True) if a != absent]
     if not log_target:
-        linear = sum((a * b for a, b in pairs), Fraction(0))
-        return rational.settled(loss, -linear / divisor, [(a, a) for a, _ in pairs])
+        linear = rational.inner(pairs)
+        return rational.settled(loss, -linear / divisor, ((Fraction(a), Fraction(a)) for a, _ in pairs))
     coefficients: defaultdict[Fraction, Fraction] = defaultdict(Fraction)
     for a, b in pairs:
-        coefficients[a] += a - b
+        coefficients[Fraction(a)] += Fraction(a) - Fraction(b)
     constant = coefficients.pop(Fraction(0), Fraction(0))
     return loss if any(coefficients.values()) else rational.ball(constant / divisor)
 
@@ -218,61 +220,46 @@ def log_size(x: Float) -> Float:
         return np.where((x > 0.0) & (x < INF), np.abs(np.log(x)), 0.0)
 
 
-def lost(arithmetic: Arithmetic, *inputs: Float) -> NDArray[np.bool_]:
-    """Where an input is so small that code which flushes subnormal numbers takes it for 0: only then is tiny a normal number."""
-    return np.logical_or.reduce([(x > 0.0) & (x < arithmetic.tiny) for x in inputs])
+def subnormal(array: NDArray[Any]) -> NDArray[np.bool_]:
+    """The positive elements that code which flushes subnormal numbers takes for 0."""
+    return (array > 0) & (array < format_of(array.dtype).normal)
 
 
-def total_bound(arithmetic: Arithmetic, terms: Float, errors: Float, axis: int | None = -1) -> Float:
-    """The error of a sum of terms that carry `errors`: an underflow each, the additions, a rounding and a store of the sum."""
-    with np.errstate(all="ignore"):
-        magnitude = np.where(np.isfinite(terms), np.abs(terms), 0.0).sum(axis=axis)
-        tiny = arithmetic.tiny * (np.count_nonzero(terms, axis=axis) + 1.0)
-        summed = bounds.sum_bound(arithmetic, terms, errors, axis) + (arithmetic.store + arithmetic.unit) * magnitude
-    return np.asarray(summed * MARGIN + tiny)
+def ratio_terms(rows: Rows, cotangent: Any) -> Float:
+    """The error of -g p/q. In any order, three roundings and stores; an underflow of g*p is divided by q, one of p/q multiplied by g.
 
-
-def ratio_bound(arithmetic: Arithmetic, rows: Rows, cotangent: Any) -> Float:
-    """The error of -g p/q. In any order, three roundings and stores; an underflow of g*p is divided by q, one of p/q multiplied by g."""
+    A p that is flushed is itself below tiny.
+    """
     g = np.abs(cotangent_of(cotangent, rows.shape[:-1]))[..., None]
-    u, s = arithmetic.unit, arithmetic.store
     p, q = rows.p.reshape(rows.shape), rows.q.reshape(rows.shape)
     with np.errstate(all="ignore"):
-        value = g * np.abs(p / q)
-        error = 3 * (u + s) * value * MARGIN + arithmetic.tiny * (1.0 + g + 1.0 / np.abs(q))
-        error = np.where(lost(arithmetic, p), error + value, error)
-    return np.where(lost(arithmetic, q), INF, error)
+        value, inverse = g * np.abs(p / q), 1.0 / np.abs(q)
+        flushed = np.where(subnormal(rows.inputs["p"]), g * inverse, 0.0)
+        error = form(value.shape, unit=3.0 * value, store=3.0 * value, tiny=1.0 + g + inverse + flushed)
+    return stated(np.where((g == 0.0)[..., None], 0.0, error))
 
 
-def over_elements(arithmetic: Arithmetic, terms: int) -> Arithmetic:
-    """The arithmetic of a sum over elements: never in a narrow input dtype; wider where the promised one would excuse any answer."""
-    over = replace(arithmetic, accumulate=arithmetic.unit)
-    for wider in (2.0**-24, 2.0**-53):
-        if float(over.sum_error(terms)) >= 0.25:
-            over = replace(over, accumulate=min(over.accumulate, wider))
-    return over
-
-
-def slope_error(arithmetic: Arithmetic, p: Float, log_q: Float, log_target: bool, one: float) -> tuple[Float, Float, Float]:
-    """The mass p, |slope| with that `one` (0 gives the term over p), and the slope's error in the worst of the usual forms.
+def slope_error(p: NDArray[Any], log_q: Float, log_target: bool, one: float) -> tuple[Float, Float, Float]:
+    """The mass p, |slope| with that `one` (0 gives the term over p), and the slope's error, as a form, in the worst of the usual forms.
 
     ln p - log_q, or ln p and log_q each times the mass and then subtracted: the logarithm, two roundings and stores of
-    each part, and two of their sum. A mass exp(l) adds its relative error to all parts: exp, and where it is an exp2 twice
-    the error of its argument.
+    each part, and two of their sum. A mass exp(l) adds its relative error to all parts: exp, and where it is an exp2 that of its
+    argument. Where the slope isn't finite, all three are 0.
     """
-    u, s, finite = arithmetic.unit, arithmetic.store, np.isfinite(log_q)
+    wide, finite = p.astype(np.float64), np.isfinite(log_q)
     with np.errstate(all="ignore"):
         if log_target:
-            parts = np.abs(p) + np.abs(log_q) + one
-            value = np.abs(p - log_q + one)
-            mass, relative = np.exp(p), (arithmetic.exp + (arithmetic.gap - 1) * np.abs(p)) * u + s
-            error = parts * (relative + 2 * (u + s)) + 2 * (u + s) * value
-            finite &= np.isfinite(p)
+            parts = np.abs(wide) + np.abs(log_q) + one
+            value = np.abs(wide - log_q + one)
+            mass = np.exp(wide)
+            error = form(parts.shape, exp=parts, gap=parts * np.abs(wide), store=parts)
+            finite &= np.isfinite(wide)
         else:
-            logs = log_size(p)
+            logs = log_size(wide)
             parts = logs + np.abs(log_q) + one
-            value = np.abs(np.log(p) - log_q + one)
-            error = logs * (arithmetic.log * u + s) + 2 * (u + s) * (parts + value)
-            mass, finite = p, finite & (p > 0.0) & (p < INF)
-        error = error + arithmetic.tiny * (parts + 2.0)
-    return np.where(finite, mass, 0.0), np.where(finite, value, 0.0), np.where(finite, error, 0.0)
+            value = np.abs(np.log(wide) - log_q + one)
+            mass, finite = wide, finite & (wide > 0.0) & (wide < INF)
+            error = form(parts.shape, log=logs, store=logs)
+        both = 2.0 * (parts + value)
+        error = error + form(parts.shape, unit=both, store=both, tiny=parts + 2.0)
+    return np.where(finite, mass, 0.0), np.where(finite, value, 0.0), np.where(finite[..., None], error, 0.0)

@@ -2,16 +2,16 @@
 
 Both compare rows of logits with a smoothed target and differ in layout, in where the smoothing's mass goes, in whether the
 entropy of the target is subtracted, and in what a mean divides by. A `Setting` states those; the functions here evaluate
-it by kernel, by exact form, and by bound.
+it by kernel and by exact form; `refimpl.family_terms` states the bounds.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from refimpl import ball, rational, reduce
 from refimpl.ball import Ball
-from refimpl.bounds import MARGIN, Float, LogSoftmax, mean_bound, sum_bound
-from refimpl.enclosure import Enclosure, Exact
-from refimpl.operation import Arithmetic
+from refimpl.enclosure import Enclosure, Exact, Float
 from refimpl.reduce import Parts
 from refimpl.smoothing import Target, loss_parts, smoothed_masses
 from refimpl.smoothing_gradient import gradient_parts
+
+REPEATED = 64  # gradients of rows that are kept at a time, in case they repeat
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,10 @@ class Setting:
     """One call of a member of the family, its arguments checked and in rows.
 
     `logits` as given, with its class axis; `index` (rows,) or `given` (rows, V), the other None; `weight` (V,) or None; `kept`
-    (rows,) bool. `only_others` puts the smoothing on the V - 1 other classes; `shape` is the loss's before its reduction.
-    `denominator` is None for no division, else the numbers whose sum the total is divided by.
+    (rows,) bool. `only_others` puts the smoothing on the V - 1 other classes, or on V - 2 where the class `without` gets no mass
+    at all (no kept row has it as its target); `shape` is the loss's before its reduction.
+    `denominator` is None for no division, else the numbers whose sum
+    the total is divided by.
     """
 
     logits: NDArray[Any]
@@ -50,6 +52,7 @@ class Setting:
     reduced: bool
     denominator: Float | None
     all_ignored: str
+    without: int | None = None
 
     @property
     def classes(self) -> int:
@@ -89,10 +92,30 @@ class Setting:
         return list(zip(rows.tolist(), labels.tolist(), strict=True))
 
 
+def meaning(s: Setting) -> Hashable:
+    """What the choices come to: where the smoothing goes, whether an entropy is subtracted, the divisor, the value of 0/0.
+
+    Without smoothing no mass goes anywhere, and the entropy of a class index is 0. Only a divisor of 0 makes a 0/0.
+    """
+    smoothed = s.smoothing > 0.0
+    mass = (s.only_others, s.without) if smoothed and s.given is None else None
+    divisor = None if s.denominator is None else rational.summed(s.denominator)
+    return mass, s.entropy and (smoothed or s.given is not None), divisor, repr(s.over_nothing) if divisor == 0 else None
+
+
+def weights_of(s: Setting) -> Float | None:
+    """The class weights as the kernels take them: 0 for the class that gets no mass."""
+    if s.without is None:
+        return s.weight
+    weight = np.ones(s.classes) if s.weight is None else s.weight.copy()
+    weight[s.without] = 0.0
+    return weight
+
+
 def target_of(s: Setting) -> Target:
-    """What the kernels compare each row with."""
-    masses = np.zeros(7)
-    smoothed_masses(s.smoothing, float(s.classes), s.only_others, s.entropy, masses)
+    """What the kernels compare each row with. Where a class gets no mass, the others are smoothed as if it didn't exist."""
+    masses, weight = np.zeros(7), weights_of(s)
+    smoothed_masses(s.smoothing, float(s.classes - (s.without is not None)), s.only_others, s.entropy, masses)
     if s.given is not None:  # keep = 1 - s instead of the mass on a target class
         shared = np.zeros(7)
         smoothed_masses(s.smoothing, float(s.classes), True, s.entropy, shared)
@@ -101,7 +124,7 @@ def target_of(s: Setting) -> Target:
     return Target(
         index=np.zeros(rows, np.int64) if s.index is None else s.index,
         given=np.zeros((0, 0)) if s.given is None else s.given,
-        weight=np.zeros(0) if s.weight is None else s.weight,
+        weight=np.zeros(0) if weight is None else weight,
         masses=masses,
         kept=s.kept.astype(np.uint8),
         entropy=s.entropy,
@@ -135,7 +158,7 @@ def vjp(s: Setting, cotangent: Float, exact: Exact) -> Enclosure:
 def _masses(s: Setting, row: int, number: Callable[[float], Any]) -> Callable[[int], tuple[Any, Any]]:
     """(t_v, c_v) of a class of a row, from their definition, in the numbers (balls or fractions) that `number` makes of floats."""
     eps = number(s.smoothing)
-    keep, others = 1 - eps, s.classes - 1 if s.only_others else s.classes
+    keep, others = 1 - eps, s.classes - s.only_others - (s.without is not None)
     shared = eps / others if others else eps  # a single class has no others
     weight = None if s.weight is None else s.weight.tolist()
 
@@ -147,7 +170,7 @@ def _masses(s: Setting, row: int, number: Callable[[float], Any]) -> Callable[[i
         return lambda v: weighted(v, keep * number(given[v]) + shared)
     assert s.index is not None
     on, y = keep if s.only_others else keep + shared, int(s.index[row])
-    return lambda v: weighted(v, on if v == y else shared)
+    return lambda v: weighted(v, on if v == y else number(0.0) if v == s.without else shared)
 
 
 def _exact_row(s: Setting, x: NDArray[Any], row: int) -> Ball:
@@ -187,13 +210,28 @@ def _proved(s: Setting, rows: NDArray[Any], where: Sequence[int], divisor: Fract
     return rational.settled(loss, value, form, side)
 
 
+def _likeness(s: Setting, x: NDArray[Any], row: int) -> Hashable:
+    """What two rows have in common that have the same loss and, but for their factor, the same gradient."""
+    if not s.kept[row]:
+        return None
+    return x.tobytes(), int(s.index[row]) if s.index is not None else s.given[row].tobytes() if s.given is not None else None
+
+
 def exact(s: Setting, where: Sequence[int], bits: int) -> list[Ball]:
     """The loss at the given flat indices, by its definition in ball arithmetic."""
     with ball.precision(bits):
         rows = s.rows()
         if not s.reduced:
             return [_proved(s, rows, [i], Fraction(1), _exact_row(s, rows[i], i)) for i in where]
-        loss = ball.divided(ball.total(_exact_row(s, rows[i], i) for i in range(len(rows))), s.denominator, s.over_nothing)
+        known: dict[Hashable, Ball] = {}  # rows often repeat
+
+        def once(i: int) -> Ball:
+            like = _likeness(s, rows[i], i)
+            if like not in known:
+                known[like] = _exact_row(s, rows[i], i)
+            return known[like]
+
+        loss = ball.divided(ball.total(map(once, range(len(rows)))), s.denominator, s.over_nothing)
         divisor = Fraction(1) if s.denominator is None else rational.summed(s.denominator)
         return [loss if divisor == 0 else _proved(s, rows, range(len(rows)), divisor, loss)] * len(where)
 
@@ -207,14 +245,17 @@ def exact_vjp(s: Setting, where: Sequence[int], bits: int, cotangent: Float) -> 
         for position, (row, label) in enumerate(s.places(where)):
             by_row.setdefault(row, []).append((position, label))
         result: list[Ball] = [arb(0)] * len(where)
-        before, gradient = None, None
+        known: dict[Hashable, Callable[[int], Ball]] = {}  # rows often repeat
         for row, wanted in by_row.items():
             g = float(cotangent.reshape(-1)[row if not s.reduced else 0])
             if not s.kept[row] or g == 0.0:
                 continue
-            same = rows[row].tobytes(), s.index[row] if s.index is not None else s.given[row].tobytes() if s.given is not None else None, g
-            if gradient is None or same != before:  # rows often repeat
-                before, gradient = same, _gradient(s, rows[row], row, Fraction(g), divisor)
+            like = _likeness(s, rows[row], row), g
+            if like not in known:
+                if len(known) == REPEATED:
+                    known.clear()
+                known[like] = _gradient(s, rows[row], row, Fraction(g), divisor)
+            gradient = known[like]
             for position, v in wanted:
                 result[position] = gradient(v)
         return result
@@ -229,8 +270,7 @@ def _gradient(s: Setting, x: NDArray[Any], row: int, g: Fraction, divisor: Fract
     coefficients = [c for _, c in map(exact_pair if softmax.near else _masses(s, row, arb), range(s.classes))]
     mass, multiplier = sum(coefficients), rational.ball(factor)
 
-    @cache
-    def gradient(v: int) -> Ball:
+    def evaluated(v: int) -> Ball:
         known = softmax.probability(v)
         if known is None:
             return multiplier * (ball.exp(log_p[v]) * mass - coefficients[v])
@@ -238,81 +278,37 @@ def _gradient(s: Setting, x: NDArray[Any], row: int, g: Fraction, divisor: Fract
         value = p * mass - coefficients[v] if softmax.near else -exact_pair(v)[1]
         return rational.ball(factor * value, side * rational.sign(factor) if mass > 0 else 0)
 
+    found: dict[Hashable, Ball] = {}
+
+    def gradient(v: int) -> Ball:
+        """Classes of one logit and one and the same mass share their value."""
+        like = softmax.logits[v], id(coefficients[v])
+        if like not in found:
+            found[like] = evaluated(v)
+        return found[like]
+
     return gradient
 
 
-def _coefficient_arrays(s: Setting, u: float) -> tuple[Float, Float, Float]:
-    """t, c and the error that rounding the smoothing's parameters leaves in c, as (rows, V) float64 arrays."""
+def coefficients(s: Setting) -> tuple[Float, Float, Float]:
+    """t and c of each class of each row, and the error in c, in units of u, by the rounding of what the smoothing is made of.
+
+    A share s/V or s/(V-1) has three roundings: of s, of 1/V or the quotient, of a product. The mass on a target class is formed of a
+    rounded s, of 1 - s, of a share and of up to two additions: at most 2 + 4 t. A given t_v takes part in 1 - s times t_v, and a sum.
+    """
     rows, classes = s.kept.size, s.classes
     eps = s.smoothing
     w = np.ones(classes) if s.weight is None else s.weight
     if s.given is not None:
         t = (1 - eps) * s.given + eps / classes
-        error = 2 * u * (s.given + t) if eps > 0 else np.zeros_like(t)
+        error = s.given + 4 * t
     else:
         assert s.index is not None
-        shared = (classes - 1 if s.only_others else classes) or 1
+        shared = (classes - s.only_others - (s.without is not None)) or 1
         t = np.full((rows, classes), eps / shared)
+        t[:, [] if s.without is None else s.without] = 0.0
         at = np.where(s.kept, s.index, 0)
-        t[np.arange(rows), at] = 1 - eps + (0.0 if s.only_others else eps / classes)
-        error = 3 * u * t
-        error[np.arange(rows), at] = 3 * u
-        error *= eps > 0
-    return t, w * t, w * error
-
-
-def _row_bounds(s: Setting, arithmetic: Arithmetic) -> tuple[Float, Float]:
-    """The loss of each row in float64, and the error that correct code makes in it."""
-    u = arithmetic.unit
-    lp = LogSoftmax.of(arithmetic, s.rows64())
-    t, c, c_error = _coefficient_arrays(s, u)
-    with np.errstate(all="ignore"):
-        magnitude = np.where(c > 0.0, c * np.abs(lp.value), 0.0)
-        error = np.where(c > 0.0, c * lp.error + c_error * np.abs(lp.value), 0.0) + 4 * u * magnitude
-        if s.entropy:
-            entropy = np.where(c > 0.0, c * np.abs(np.log(t)), 0.0)
-            slope = np.where(c > 0.0, c_error * (np.abs(np.log(t)) + 1.0), 0.0)
-            error = error + u * (arithmetic.log + 4) * entropy + slope
-            magnitude = magnitude + entropy
-        loss = magnitude.sum(axis=1)
-        bound = error.sum(axis=1) + arithmetic.sum_error(np.count_nonzero(c, axis=1)) * loss + (arithmetic.store + 2 * u) * loss
-    return np.where(s.kept, loss, 0.0), np.where(s.kept, bound, 0.0)
-
-
-def bound(s: Setting, arithmetic: Arithmetic) -> Float:
-    """The error of the loss: those of the rows (`_row_bounds`), then of the reduction."""
-    loss, error = _row_bounds(s, arithmetic)
-    over_rows = arithmetic.over_rows()
-    if not s.reduced:
-        result = error.reshape(s.shape)
-    elif s.denominator is None:
-        result = sum_bound(over_rows, loss, error)
-    else:
-        result = mean_bound(over_rows, loss, error, float(s.denominator.sum()))
-    return np.asarray(result * MARGIN + 4 * arithmetic.tiny)
-
-
-def bound_vjp(s: Setting, arithmetic: Arithmetic, cotangent: Float) -> Float:
-    """The error of the gradient f (p_v C - c_v), f = cotangent/denominator.
-
-    p_v C carries the relative error of p_v, that of a sum for C, and two roundings; c_v those of the smoothing; the difference, the
-    product with f and f itself one or two each. What is stored: f, c_v f and with it their sum.
-    """
-    u = arithmetic.unit
-    lp = LogSoftmax.of(arithmetic, s.rows64())
-    _, c, c_error = _coefficient_arrays(s, u)
-    mass = c.sum(axis=1, keepdims=True)
-    f = np.broadcast_to(np.abs(cotangent).reshape(-1, 1), (s.kept.size, 1))
-    f_error = 2 * u
-    if s.denominator is not None and s.reduced:
-        with np.errstate(all="ignore"):
-            f = f / s.denominator.sum()
-        f_error = f_error + float(arithmetic.over_rows().sum_error(s.denominator.size))
-    with np.errstate(all="ignore"):
-        first = lp.probability * mass
-        error = first * (lp.relative + arithmetic.sum_error(s.classes) + 4 * u) + 4 * u * c + c_error
-        error = error + c_error.sum(axis=1, keepdims=True) * lp.probability + 2 * arithmetic.store * (first + c)
-        result = f * (error + (f_error + 3 * u) * np.abs(first - c)) * MARGIN + arithmetic.tiny * (4 + 2 * f * mass)
-    result = np.where(s.kept[:, None], result, 0.0)
-    moved = [n for axis, n in enumerate(s.logits.shape) if axis != s.axis]
-    return np.moveaxis(result.reshape((*moved, s.classes)), -1, s.axis)
+        t[np.arange(rows), at] = on = 1 - eps + (0.0 if s.only_others else eps / classes)
+        error = 3 * t
+        error[np.arange(rows), at] = 2 + 4 * on
+    return t, w * t, w * error * (eps > 0)

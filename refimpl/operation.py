@@ -6,8 +6,8 @@ adapters, the reports) reads what it needs from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,14 @@ class InvalidInput(ValueError):
 
 class OutOfRange(InvalidInput):
     """A target that names no class and isn't ignored: the one bad input that backends are asked about (error or nan)."""
+
+
+class NotPermitted(InvalidInput):
+    """A value of the choice named `choice` that isn't defined for this call; every call permits at least one value of each."""
+
+    def __init__(self, choice: str, message: str) -> None:
+        super().__init__(message)
+        self.choice = choice
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,8 @@ class Variation:
 class Choice:
     """A freedom between equally defensible published definitions; `values` maps each to its definition, the default first.
 
-    A choice is also a keyword parameter, of the same name, of the operation's functions.
+    A choice is also a keyword parameter, of the same name, of the operation's functions. A call may not permit every value
+    (`NotPermitted`).
     """
 
     name: str
@@ -155,40 +164,6 @@ Parameter = Number | Whole | Switch | OneOf
 
 
 @dataclass(frozen=True)
-class Arithmetic:
-    """The arithmetic that an implementation promises to use; the bounds are derived from it.
-
-    All are unit roundoffs or counts: `unit` of the computation dtype; `store` of the dtype in which intermediates (a row's sum
-    of exponentials, log-probabilities, row losses) are kept, 0.0 where that is the computation dtype; `accumulate` of the sums
-    over classes; `tiny` the absolute error of an underflow; `lanes` independent accumulators in a sum; `exp` and `log` the errors of
-    those functions in units of `unit`; `gap` how often the error of a gap enters an exponential (1 for e/S, 2 for
-    exp(log_softmax), 3 for exp2(d*log2 e)); `subtracts_lse` where the target's logit is subtracted from the full log-sum-exp.
-    """
-
-    unit: float
-    store: float
-    accumulate: float
-    tiny: float
-    lanes: int = 1
-    exp: float = 2.0
-    log: float = 2.0
-    gap: float = 3.0
-    subtracts_lse: bool = False
-
-    def depth(self, terms: float | Array) -> Array:
-        """Roundings on the longest path of a sum of `terms`: each lane in turn, then the lanes pairwise."""
-        return np.ceil(np.asarray(terms, np.float64) / self.lanes) + np.ceil(np.log2(self.lanes))
-
-    def over_rows(self) -> Arithmetic:
-        """The same for sums over rows, which no promise excuses in less than float32."""
-        return replace(self, accumulate=min(self.unit, FORMATS["float32"].unit))
-
-    def sum_error(self, terms: float | Array) -> Array:
-        """The relative error, to the sum of magnitudes, of a sum of `terms` over the classes."""
-        return self.depth(terms) * self.accumulate
-
-
-@dataclass(frozen=True)
 class Operation:
     """One loss as mathematics, and the functions that evaluate it.
 
@@ -199,13 +174,16 @@ class Operation:
         vjp(cotangent=..., **call) -> {input: Enclosure}         the gradient of each differentiable input
         exact(where, bits, **call) -> [Ball]                     the output in ball arithmetic, at `bits` bits
         exact_vjp(name, where, bits, cotangent=..., **call) -> [Ball]
-        bound(arithmetic, **call) -> float64 array               the largest error that correct code in that arithmetic
-                                                                 makes in each element of the output, before its rounding
-                                                                 to the output dtype
-        bound_vjp(arithmetic, cotangent=..., **call) -> {input: float64 array}
+        terms(**call) -> float64 array (*output's shape, K)      the largest error that correct code makes in each element of the
+                                                                 output, before its rounding to the output dtype, as a linear
+                                                                 form in the numbers of `refimpl.bounds.TERMS`
+        terms_vjp(cotangent=..., **call) -> {input: float64 array (*its shape, K)}
         quick(format, **call) -> array or None                   the output, rounded, by way of float64; None where there
                                                                  is no such way; as is quick_vjp(format, cotangent=...,
                                                                  **call) -> (output, {input: gradient}) or None
+        meaning(**call) -> anything hashable                     what the choices come to in this call: combinations of choices
+                                                                 with one meaning have one answer. Where there is no such
+                                                                 function, every combination has its own
 
     A target that names no class raises `OutOfRange`, any other bad input `InvalidInput` or `TypeError`.
     """
@@ -220,12 +198,13 @@ class Operation:
     vjp: Callable[..., dict[str, Enclosure]]
     exact: Callable[..., list[Ball]]
     exact_vjp: Callable[..., list[Ball]]
-    bound: Callable[..., Array]
-    bound_vjp: Callable[..., dict[str, Array]]
+    terms: Callable[..., Array]
+    terms_vjp: Callable[..., dict[str, Array]]
     variations: tuple[Variation, ...]
     choices: tuple[Choice, ...] = ()
     quick: Callable[..., Array | None] | None = None
     quick_vjp: Callable[..., tuple[Array, dict[str, Array]] | None] | None = None
+    meaning: Callable[..., Hashable] | None = None
 
     @property
     def differentiable(self) -> tuple[str, ...]:
@@ -242,24 +221,6 @@ class Operation:
         return {clause.id: clause for clause in self.clauses}[id]
 
 
-ALL_IGNORED = Choice(
-    "all_ignored",
-    {"nan": "a mean over no rows is 0/0 = nan (PyTorch, ONNX, WeNet)", "zero": "a mean over no rows is 0 (Keras, Paddle, Liger)"},
-)
-SMOOTHING_MASS = Choice(
-    "smoothing_mass",
-    {
-        "V": "every class gets smoothing/V, the target's class besides 1 - smoothing (Szegedy et al. 2016; PyTorch, Keras, optax)",
-        "V-1": "the other classes get smoothing/(V-1) each, the target's class 1 - smoothing (WeNet, ESPnet, fairseq)",
-    },
-)
-TARGET_ENTROPY = Choice(
-    "target_entropy",
-    {
-        "dropped": "a cross entropy (PyTorch, Keras, optax, fairseq)",
-        "kept": "a KL divergence: the entropy of the target is subtracted (WeNet, ESPnet)",
-    },
-)
 WIDE = ("float64", "float32")  # the dtypes that hold integers beyond 65504
 
 
@@ -342,4 +303,4 @@ def _one_of(name: str, value: Any, options: tuple[str, ...]) -> None:
         raise InvalidInput(f"{name} is {value!r}; pass one of {', '.join(map(repr, options))}")
 
 
-GENERAL = tuple(Clause(f"GEN-{number}") for number in range(1, 6))  # of every operation
+GENERAL = tuple(Clause(f"GEN-{number}") for number in range(1, 7))  # of every operation

@@ -42,11 +42,12 @@ class Quick:
 
     @staticmethod
     def of(s: Setting, target: Format) -> Quick | None:
-        """None where the quick phase doesn't apply: wide formats, one class, weights, distributions, smoothing that is next to nothing.
+        """None where the quick phase doesn't apply: wide formats, one class, weights, distributions, smoothing that is next to nothing
+        or leaves out a class.
 
         Then masses may have underflowed; and E's error, some 100 u^2 of its terms' magnitude, which is about 1, is to be far below u E.
         """
-        if s.index is None or s.weight is not None or s.classes == 1 or s.logits.dtype == np.float64 or target.precision == 53:
+        if s.index is None or family.weights_of(s) is not None or s.classes == 1 or s.logits.dtype == np.float64 or target.precision == 53:
             return None
         masses = family.target_of(s).masses
         off, constant = float(masses[2]), float(masses[4])

@@ -81,6 +81,15 @@ def summed(values: Iterable[float]) -> Fraction:
     return sum((Fraction(value) * times for value, times in Counter(map(float, values)).items()), Fraction(0))
 
 
+def inner(pairs: Iterable[tuple[float, float]]) -> Fraction:
+    """The exact sum of the products of pairs of finite floats: the numerators over each power of two, then those."""
+    numerators: defaultdict[int, int] = defaultdict(int)
+    for a, b in pairs:
+        (m, n), (k, d) = a.as_integer_ratio(), b.as_integer_ratio()
+        numerators[n * d] += m * k
+    return sum((Fraction(numerator, denominator) for denominator, numerator in numerators.items()), Fraction(0))
+
+
 @dataclass(frozen=True)
 class Softmax:
     """What is rational about a row's softmax. `count` classes are at its maximum; `near`: those are all but masked and far ones, if any."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refimpl import sums
-from refimpl.doubledouble import ADD, DIV, TINY, U2, add, div
+from refimpl.doubledouble import ADD, DIV, TINY, U2, add, div, two_prod
 from refimpl.enclosure import Enclosure, Exact, Float, Kind
 from refimpl.jit import frozen, kernel, over_rows
 from refimpl.operation import InvalidInput
@@ -27,6 +27,7 @@ from refimpl.rows import HUGE, SCALE_DOWN
 UP = 1.0 + 2.0**-30  # rounds a radius up, one that was summed over 2^26 rows included
 BLOCK = 16  # numbers that are added one after the other; the blocks are added pairwise
 _AT_ONCE = 1 << 19  # elements that are widened at a time
+_LEAST_PRODUCT, _LARGEST_PRODUCT = 2.0**-960, 2.0**960  # between them no part of a product underflows, and no sum overflows
 _BEYOND = 2.0**1023 - 2.0**969  # half of where float64 rounds to infinity
 
 
@@ -212,6 +213,21 @@ def divided(total: Parts, denominator: Float | None, over_nothing: float) -> Par
 def factor(cotangent: float, denominator: Float | None) -> Parts:
     """cotangent over the sum of the numbers in `denominator`: 0 for a cotangent of 0, nan for a sum of 0."""
     return constant(0.0) if cotangent == 0.0 else divided(constant(cotangent), denominator, np.nan)
+
+
+@kernel
+def _products(a: Any, b: Any, hi: Any, lo: Any) -> None:
+    for i in range(a.size):
+        hi[i], lo[i] = two_prod(a[i], b[i])
+
+
+def product_terms(a: Float, b: Float) -> Float | None:
+    """Numbers whose sum is the sum of a * b, exactly, for arrays that broadcast; None where a product leaves the range for that."""
+    a, b = (array.reshape(-1) for array in np.broadcast_arrays(a, b))
+    hi, lo = np.empty(a.size), np.empty(a.size)
+    _products(frozen(a), frozen(b), hi, lo)
+    safe = (hi > _LEAST_PRODUCT) & (hi < _LARGEST_PRODUCT)
+    return np.concatenate([hi[safe], lo[safe], [0.0]]) if (safe | (a == 0.0) | (b == 0.0)).all() else None
 
 
 def _sum(numbers: Float) -> Parts:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refimpl.jit import frozen, kernel, over_rows
-from refimpl.operation import InvalidInput, OutOfRange, indices, real
+from refimpl.operation import InvalidInput, NotPermitted, OutOfRange, indices, real
 
 Float = NDArray[np.float64]
 
@@ -56,6 +56,19 @@ def class_weight(weight: Any, classes: int) -> Float | None:
     return w
 
 
-def kept_weight(index: NDArray[np.int64], kept: NDArray[np.bool_], weight: Float | None) -> Float:
-    """The numbers whose sum is the weight of the kept rows."""
-    return np.array([float(kept.sum())]) if weight is None else np.append(weight[index[kept]], 0.0)
+def padding_class(parameter: str, ignored: int | None, classes: int) -> int:
+    """The class that stands for padding, which `smoothing_mass` "V-2" needs; raises `NotPermitted` where there is none."""
+    if classes < 3:
+        raise NotPermitted("smoothing_mass", f"smoothing_mass 'V-2' divides by V - 2, and there are {classes} classes; pass 'V' or 'V-1'")
+    if ignored is None or not 0 <= ignored < classes:
+        why = f"smoothing_mass 'V-2' leaves out the class that stands for padding, and {parameter} is {ignored}"
+        raise NotPermitted("smoothing_mass", f"{why}; pass a class from 0 to {classes - 1} as {parameter}, or 'V' or 'V-1'")
+    return int(ignored)
+
+
+def mean_denominator(rule: str, index: NDArray[np.int64], kept: NDArray[np.bool_], weight: Float | None, batch: int) -> Float:
+    """The numbers whose sum a mean over class indices divides by, by the choice `denominator`; `batch` is the first axis' length."""
+    if rule == "weights" and weight is not None:
+        return np.append(weight[index[kept]], 0.0)
+    rows = {"weights": kept.sum(), "kept": kept.sum(), "rows": kept.size, "batch": batch}[rule]
+    return np.array([float(rows)])

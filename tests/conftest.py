@@ -11,7 +11,10 @@ import numba
 import pytest
 from hypothesis import settings
 
-from tests import kernels
+from conformance import vectors
+from conformance.case import Vector
+from conformance.expect import expect
+from tests import kernels, squares, squares_files
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("explore", deadline=None, max_examples=2000, print_blob=True)
@@ -39,3 +42,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "kernels"
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def made() -> list[Vector]:
+    """The vectors of the tiny operation."""
+    return [expect(case, squares.OPERATION) for case in squares_files.small()]
+
+
+@pytest.fixture(scope="session")
+def written(made: list[Vector], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Their files; a test that changes them makes a copy."""
+    folder = tmp_path_factory.mktemp("vectors")
+    vectors.write(made, folder)
+    return folder

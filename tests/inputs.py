@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refimpl.choices import permitted
 from refimpl.enclosure import FORMATS
 from refimpl.operation import Index, IndexOrReal, Number, OneOf, Operation, Switch, Whole
 
@@ -126,7 +127,7 @@ def call(rng: Rng, operation: Operation, rows: int, classes: int, *, ordinary: b
     if {"p", "q"} <= inputs.keys() and rng.random() < 0.2:  # neighbours: where a divergence cancels
         near = inputs["p"].astype(np.float64)
         inputs["q"] = cast(near * (1.0 + rng.integers(-2, 3, near.shape) * 2.0 ** -float(rng.integers(3, 52))), dtype)
-    return inputs | given
+    return permitted(operation, inputs | given)
 
 
 def calls(rng: Rng, operation: Operation, wanted: int, *, ordinary: bool = False) -> Iterator[tuple[dict[str, Any], int]]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.bound import Promise, arithmetic, with_rounding
+from conformance.bound import CLASSES, Promise, Summation, arithmetic, with_rounding
 from conformance.metric import distance
 from refimpl.enclosure import FORMATS, Enclosure, Format, Kind
 
@@ -158,10 +158,10 @@ def truths(draw: st.DrawFn) -> tuple[Format, Enclosure]:
 errors = st.one_of(st.just(0.0), st.floats(2.0**-60, 2.0**4))
 promises = st.builds(
     Promise,
-    st.sampled_from(("A", "B", "N")),
+    st.sampled_from(CLASSES),
     st.sampled_from(list(FORMATS)),
     st.sampled_from((None, *FORMATS)),
-    st.sampled_from((1, 4, 32)),
+    st.sampled_from((Summation(), Summation("lanes", 4), Summation("pairwise", 8, 128), Summation("online", 1, 32))),
     st.booleans(),
 )
 
@@ -249,35 +249,43 @@ def test_just_below_a_power_of_two_the_ulps_are_those_below_it(f: Format) -> Non
 
 def test_the_arithmetic_follows_from_the_promise() -> None:
     half = {name: f.unit for name, f in FORMATS.items()}
-    plain = arithmetic(Promise("A", "float32", store="bfloat16", lanes=8), "bfloat16", 1000)
-    assert (plain.unit, plain.store, plain.accumulate, plain.lanes) == (half["float32"], half["bfloat16"], half["float32"], 8)
+    plain = arithmetic(Promise("A", "float32", "bfloat16", Summation("lanes", 8)), "bfloat16", 1000, 17)
+    assert (plain.unit, plain.store) == (half["float32"], half["bfloat16"])
+    assert (plain.classes, plain.rows) == (127 * half["float32"], 5 * half["float32"])
     assert plain.tiny == FORMATS["bfloat16"].tiny
     assert not plain.subtracts_lse
     assert arithmetic(Promise("A", "float32", store="float64"), "float32").store == 0.0
     assert arithmetic(Promise("B", "float32"), "float32").subtracts_lse
-    assert arithmetic(Promise("N", "float32"), "float16", 100).accumulate == half["float16"]
-    assert arithmetic(Promise("N", "float32"), "float64", 100).accumulate == half["float32"]
+    assert arithmetic(Promise("S", "float32"), "float32").keeps_rest
+    assert arithmetic(Promise("N", "float32"), "float16", 100).classes == 99 * half["float16"]
+    assert arithmetic(Promise("N", "float32"), "float16", 100, 100).rows == 99 * half["float32"]
+    assert arithmetic(Promise("A", "float16"), "float16", 1, 100).rows == 99 * half["float32"]
+    assert arithmetic(Promise("N", "float32"), "float64", 100).classes == 99 * half["float32"]
     assert arithmetic(Promise("A", "float32", flush=True), "float32").tiny == FORMATS["float32"].normal
 
 
 def test_a_void_promise_is_judged_as_if_it_accumulated_in_float32() -> None:
-    narrow = Promise("N", "float32")
-    assert arithmetic(narrow, "float16", 511).accumulate == FORMATS["float16"].unit
-    assert arithmetic(narrow, "float16", 512).accumulate == FORMATS["float32"].unit
-    assert arithmetic(Promise("N", "float32", lanes=32), "float16", 512).accumulate == FORMATS["float16"].unit
-    assert arithmetic(Promise("A", "float16"), "float16", 70000).accumulate == FORMATS["float32"].unit
-    assert arithmetic(Promise("A", "float32"), "float32", 2**22).accumulate == FORMATS["float64"].unit
+    narrow, unit = Promise("N", "float32"), {name: f.unit for name, f in FORMATS.items()}
+    assert arithmetic(narrow, "float16", 512).classes == 511 * unit["float16"]
+    assert arithmetic(narrow, "float16", 513).classes == 512 * unit["float32"]
+    assert arithmetic(Promise("N", "float32", summation=Summation("lanes", 32)), "float16", 513).classes == 21 * unit["float16"]
+    assert arithmetic(Promise("A", "float16"), "float16", 70001).classes == 70000 * unit["float32"]
+    assert arithmetic(Promise("A", "float32"), "float32", 2**22 + 1).classes == 2**22 * unit["float64"]
+    assert arithmetic(Promise("A", "float32"), "float32", 1, 2**22 + 1).rows == 2**22 * unit["float64"]
 
 
-@given(promises, st.sampled_from(list(FORMATS)), st.integers(1, 2**24))
-def test_no_promise_excuses_a_quarter_of_a_sum(promise: Promise, dtype: str, classes: int) -> None:
-    assert float(arithmetic(promise, dtype, classes).sum_error(classes)) < 0.25
+@given(promises, st.sampled_from(list(FORMATS)), st.integers(1, 2**24), st.integers(1, 2**24))
+def test_no_promise_excuses_a_quarter_of_a_sum(promise: Promise, dtype: str, classes: int, rows: int) -> None:
+    found = arithmetic(promise, dtype, classes, rows)
+    assert max(found.classes, found.rows) < 0.25
+    assert (found.numbers() >= 0.0).all()
+    assert np.isfinite(found.numbers()).all()
 
 
 def test_a_promise_says_what_is_wrong_with_it() -> None:
-    with pytest.raises(ValueError, match="use one of A, B, N"):
+    with pytest.raises(ValueError, match="use one of R, S, A, B, N"):
         Promise("Z", "float32")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="int8"):
         Promise("A", "int8")
-    with pytest.raises(ValueError, match="at least one"):
-        Promise("A", "float32", lanes=0)
+    with pytest.raises(ValueError, match="between"):
+        Promise("A", "float32", gap=5.0)

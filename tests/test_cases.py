@@ -13,12 +13,15 @@ import pytest
 from squares import OPERATION
 
 from conformance import cases
-from conformance.case import Case, Recipe, VectorError, checksum, exactly, rounded
-from conformance.cases import counter, defects, edges, random, regressions
+from conformance.case import TIERS, Case, Recipe, VectorError, checksum, exactly, rounded
+from conformance.cases import counter, defects, edges, ladders, random, regressions, table
 from conformance.cases.build import case_of
+from conformance.cases.defects import groups
+from conformance.cases.ladders import rows
+from conformance.layouts import lay
 from conformance.spec import Level, sections
 from refimpl.enclosure import FORMATS, round_fraction
-from refimpl.operation import Operation
+from refimpl.operation import GENERAL, Operation
 from refimpl.operations import operations
 
 README = Path(__file__).parents[1] / "vectors" / "README.md"
@@ -115,7 +118,7 @@ def test_examples_become_cases() -> None:
     found = {case.id: case for case in edges.cases(OPERATION)}
     shared = found["squares/edges/shared-float16"]
     assert shared.clauses == ("SQR-1", "SQR-2")
-    assert shared.flags == ("small",)
+    assert shared.flags == ("many-rows",)
     assert shared.inputs["logits"].dtype == np.float16
     assert shared.inputs["target"].dtype == np.int64
     assert shared.cotangent is not None
@@ -152,17 +155,17 @@ def test_two_examples_of_one_name_are_refused() -> None:
 
 
 def test_a_defect_names_a_clause(monkeypatch: pytest.MonkeyPatch) -> None:
-    call = {"logits": defects.repeat((3, 2), 1, 2), "target": [0, 0, 1]}
-    monkeypatch.setitem(defects.DEFECTS, "squares", (defects.Defect("d", ("E2",), call, ("float32",), "a/b#1"),))
+    call = {"logits": table.repeat((3, 2), 1, 2), "target": [0, 0, 1]}
+    monkeypatch.setitem(defects.DEFECTS, "squares", (table.Entry("d", ("E2",), call, ("float32",), "a/b#1"),))
     (case,) = regressions.cases(OPERATION)
     assert (case.id, case.clauses, case.source) == ("squares/regression/d-float32", ("SQR-2",), "a/b#1")
-    monkeypatch.setitem(defects.DEFECTS, "squares", (defects.Defect("d", ("E9",), call, ("float32",)),))
+    monkeypatch.setitem(defects.DEFECTS, "squares", (table.Entry("d", ("E9",), call, ("float32",)),))
     with pytest.raises(VectorError, match="no clause has the id or edge label 'E9'"):
         list(regressions.cases(OPERATION))
 
 
 def test_two_cases_of_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    twice = defects.Defect("d", ("E1",), {"logits": [[1.0]], "target": [0]}, ("float32",))
+    twice = table.Entry("d", ("E1",), {"logits": [[1.0]], "target": [0]}, ("float32",))
     monkeypatch.setitem(defects.DEFECTS, "squares", (twice, twice))
     with pytest.raises(VectorError, match="two cases have this id"):
         cases.cases(OPERATION)
@@ -180,7 +183,7 @@ def found(request: pytest.FixtureRequest) -> tuple[Operation, list[Case]]:
 
 def test_every_case_is_evidence_for_clauses_of_its_operation(found: tuple[Operation, list[Case]]) -> None:
     operation, members = found
-    known = {clause.id for clause in operation.clauses}
+    known = {clause.id for clause in (*operation.clauses, *GENERAL)}
     for case in members:
         assert case.clauses, case.id
         assert set(case.clauses) <= known, case.id
@@ -198,3 +201,81 @@ def test_cotangents_are_never_all_one(found: tuple[Operation, list[Case]]) -> No
     for case in members:
         if case.cotangent is not None and case.cotangent.size and case.group != "edges":
             assert not (case.cotangent.astype(np.float64) == 1.0).any(), case.id
+
+
+def test_every_group_of_reports_has_a_case_or_a_reason() -> None:
+    sources = {case.source for operation in operations().values() for case in regressions.cases(operation)}
+    assert sorted([*groups.SOURCES, *groups.WITHOUT]) == list(range(1, 73))
+    assert set(groups.SOURCES.values()) <= sources
+    assert all(len(reason.split()) > 6 for reason in groups.WITHOUT.values())
+
+
+def test_every_table_of_ladders_is_one_of_operations() -> None:
+    for entries in ladders.TABLES:
+        assert set(entries) <= set(operations())
+
+
+def test_every_layout_of_a_case_is_one_that_its_array_can_have(found: tuple[Operation, list[Case]]) -> None:
+    _, members = found
+    laid = [case for case in members if case.layouts]
+    assert {layout for case in laid for layout in case.layouts.values()} >= {"transposed", "strided", "padded", "offset", "far"}
+    for case in laid:
+        assert "GEN-6" in case.clauses, case.id
+        for name, layout in case.layouts.items():
+            array = case.cotangent if name == "cotangent" else case.inputs[name]
+            assert array is not None
+            assert lay(array, layout).array.tobytes() == array.tobytes()
+
+
+def test_a_row_of_a_layout_is_like_no_other(found: tuple[Operation, list[Case]]) -> None:
+    """What is read in the wrong place shows, unless the layout needs rows that are alike."""
+    _, members = found
+    for case in members:
+        for name, layout in case.layouts.items():
+            array = case.inputs.get(name)
+            if array is None or array.ndim < 2 or layout == "expanded":
+                continue
+            lines = {row.tobytes() for row in array.reshape(-1, array.shape[-1])}
+            assert len(lines) == array.size // array.shape[-1], case.id
+
+
+def test_every_tier_holds_cases_of_every_operation(found: tuple[Operation, list[Case]]) -> None:
+    _, members = found
+    assert {case.tier for case in members} <= set(TIERS)
+    of = {tier: [case for case in members if case.tier == tier] for tier in TIERS}
+    assert 0 < len(of["smoke"]) < len(of["core"])
+    directions = {bool(case.cotangent is not None and np.any(case.cotangent.astype(float))) for case in of["smoke"]}
+    assert True in directions
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("name", rows.FINITE)
+def test_a_ladder_has_a_finite_row_and_a_target_that_is_not_masked(name: str, dtype: str) -> None:
+    ladder = rows.FINITE[name](dtype)
+    count, classes = ladder.logits.shape
+    assert len(ladder.target) == count
+    assert ladder.logits.size <= 1024  # all elements of a gradient are kept
+    assert np.array_equal(table.narrowed(ladder.logits, dtype), ladder.logits)
+    assert not np.isnan(ladder.logits).any()
+    assert (ladder.logits < np.inf).all()
+    for row, label in zip(ladder.logits, ladder.target, strict=True):
+        assert 0 <= label < classes
+        assert row[label] > -np.inf
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_beside_is_the_next_number(dtype: str) -> None:
+    target = FORMATS[dtype]
+    assert table.beside(1.0, 1, dtype) == 1.0 + 2 * target.unit
+    assert table.beside(1.0, -1, dtype) == 1.0 - target.unit
+    assert table.beside(-1.0, 1, dtype) == -1.0 + target.unit
+    assert table.beside(target.tiny, -1, dtype) == 0.0
+
+
+def test_a_number_of_classes_reaches_every_block() -> None:
+    """Each power of two up to 65536 is a block that some number of classes exceeds by one, and one that it falls short of."""
+    ids = {case.id for case in ladders.cases(operations()["softmax_cross_entropy"])}
+    sizes = {int(found[1]) for id in ids if (found := re.search(r"/V(\d+)", id))}
+    for block in (32, 128, 1024, 65536):
+        assert {block - 1, block, block + 1} <= sizes
+    assert {1, 2, 3, 5, 4233, 32000, 50257, 128256, 200000} <= sizes

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,43 @@ def test_as_expected_is_0_and_an_expectation_too_many_is_1(tmp_path: Path, capsy
     assert "2 failed as expected, 0 failed unexpectedly" in capsys.readouterr().out
     assert main(["run", "numpy", "--expect", expecting(tmp_path, "log_softmax/edges/*")]) == 1
     assert "no longer needed" in capsys.readouterr().out
+
+
+@pytest.fixture
+def tiers(few: list[Vector]) -> None:
+    """The same three, one of each tier: the one that numpy fails is of the largest."""
+    of = {"plain-float64": "smoke", "plain-float32": "core", "large-float64": "full"}
+    few[:] = [replace(one, case=replace(one.case, tier=of[one.case.id.split("/")[2]])) for one in few]
+
+
+@pytest.mark.usefixtures("tiers")
+@pytest.mark.parametrize(
+    ("arguments", "passed"),
+    [
+        (["--tier", "smoke"], 2),
+        ([], 4),
+        (["--tier", "core"], 4),
+        (["--case", "*/plain-*"], 4),
+    ],
+)
+def test_a_tier_holds_those_below_it(arguments: list[str], passed: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "numpy", *arguments]) == 0
+    assert f"{passed} passed, 0 failed as expected, 0 failed unexpectedly" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("tiers")
+@pytest.mark.parametrize("arguments", [["--tier", "full"], ["--case", "*/large-*"]])
+def test_whoever_names_a_case_gets_it_whatever_its_tier(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "numpy", *arguments]) == 1
+    assert "FAIL  log_softmax  edges/large-float64" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("tiers")
+def test_an_expectation_of_another_tier_is_let_be_and_one_of_none_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "numpy", "--expect", expecting(tmp_path, "log_softmax/edges/large-*")]) == 0
+    capsys.readouterr()
+    assert main(["run", "numpy", "--expect", expecting(tmp_path, "log_softmax/edges/largest-*")]) == 2
+    assert "no case is named 'log_softmax/edges/largest-*'" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("few")
@@ -185,19 +224,36 @@ def test_show_a_case_and_what_a_backend_makes_of_it(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.usefixtures("few")
-def test_vectors_are_listed_and_linted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_vectors_are_listed_and_linted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["vectors", "list"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "log_softmax/edges/plain-float64"
+    monkeypatch.setattr("conformance.vectors.lint", lambda: "sha256:0")
     assert main(["vectors", "lint"]) == 0
-    assert "3 vectors are well formed and as they were sealed: sha256:0" in capsys.readouterr().out
+    assert "the vectors are well formed and as they were sealed: sha256:0" in capsys.readouterr().out
+    assert main(["vectors", "prove", "log_softmax/edges/no-such-float64"]) == 2
+    assert "no vector has this id" in capsys.readouterr().err
 
 
-def test_clauses_are_printed_by_id_by_prefix_and_by_operation(capsys: pytest.CaptureFixture[str]) -> None:
-    for wanted in ("LSM-1", "LSM", "log_softmax", None):
+def test_the_spec_is_printed_as_a_list_by_chapter_and_by_clause(capsys: pytest.CaptureFixture[str]) -> None:
+    for wanted in ("LSM-1", "lsm-1", "LSM", "log_softmax", None):
         assert main(["spec", *([wanted] if wanted else [])]) == 0
         assert "LSM-1  MUST" in capsys.readouterr().out
     assert main(["spec", "GEN-4"]) == 0
     assert capsys.readouterr().out.startswith("GEN-4  MUST\n    A second call")
+
+
+def test_a_clause_is_printed_with_its_reasons_its_edge_and_its_vectors(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["spec", "LSM-5"]) == 0
+    out = capsys.readouterr().out
+    for part in ("\nReason. ", "\nToday. ", "Chapter: docs/spec/log_softmax.md", "Edge: E2 in refimpl/operations/log_softmax.py"):
+        assert part in out
+    assert re.search(r"Vectors: \d+, among them\n    log_softmax/edges/nan-float64\n    log_softmax/edges/plus-inf-float64\n", out)
+    assert main(["spec", "GRD-9"]) == 0
+    assert "Vectors: " in capsys.readouterr().out, "the evidence for a general rule is that of the clauses that apply it"
+    assert main(["spec", "CON-22"]) == 0
+    out = capsys.readouterr().out
+    assert "\nNo vectors. " in out
+    assert "Vectors: " not in out
 
 
 def test_backends_are_listed_with_their_versions(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,7 @@ ADAPTER = Adapter(
         "bfloat16": Promise("A", compute="bfloat16", store=None),
         "float16": Promise("A", compute="float16", store=None),
     },
+    dialect="optax",
     modes=("jit", "eager"),
     partial={"eager": ("edges", "regression")},
     composed=frozenset({"entropy", "entropy_with_logits", "cross_entropy", "kl_divergence", "kl_div"}),

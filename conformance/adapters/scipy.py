@@ -54,6 +54,7 @@ ADAPTER = Adapter(
         "float64": Promise("A", compute="float64", store=None),
         "float32": Promise("A", compute="float32", store=None),
     },
+    dialect="scipy",
     composed=frozenset({"entropy", "entropy_with_logits", "cross_entropy", "kl_divergence"}),
     call=call,
     versions=lambda: installed("scipy", "numpy"),

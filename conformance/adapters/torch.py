@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812  (its usual name)
 from torch import Tensor
 
 from conformance.adapter import Adapter, Array, Arrays, Unsupported, differentiable, installed
-from conformance.bound import Promise
+from conformance.bound import Promise, Summation
 
 
 def entropy(p: Tensor) -> Tensor:
@@ -108,12 +108,12 @@ ADAPTER = Adapter(
     name="torch",
     operations=OPERATIONS,
     promises={
-        "float64": Promise("A", compute="float64", store=None, lanes=2),
-        "float32": Promise("A", compute="float32", store=None, lanes=4),
-        "bfloat16": Promise("A", compute="float32", store="bfloat16", lanes=4),
-        "float16": Promise("A", compute="float32", store="float16", lanes=4),
+        "float64": Promise("A", compute="float64", store=None, summation=Summation("lanes", 2)),
+        "float32": Promise("A", compute="float32", store=None, summation=Summation("lanes", 4)),
+        "bfloat16": Promise("A", compute="float32", store="bfloat16", summation=Summation("lanes", 4)),
+        "float16": Promise("A", compute="float32", store="float16", summation=Summation("lanes", 4)),
     },
-    dialect={"all_ignored": "nan"},
+    dialect="torch",
     composed=frozenset({"entropy", "cross_entropy", "kl_divergence"}),
     call=call,
     versions=lambda: installed("torch"),

@@ -1,15 +1,15 @@
-"""Where inputs come from: the clauses' own examples, seeded random calls, and defects known upstream."""
+"""Where inputs come from: the clauses' own examples, systematic ladders, seeded random calls, and defects known upstream."""
 
 from __future__ import annotations
 
 from conformance.case import Case, VectorError
-from conformance.cases import edges, random, regressions
+from conformance.cases import edges, ladders, random, regressions
 from refimpl.operation import Operation
 
 
 def cases(operation: Operation) -> list[Case]:
     """All cases of an operation, by group, in the order of their ids' definition; raises `VectorError` for an id used twice."""
-    found = [*edges.cases(operation), *random.cases(operation), *regressions.cases(operation)]
+    found = [*edges.cases(operation), *ladders.cases(operation), *random.cases(operation), *regressions.cases(operation)]
     seen: set[str] = set()
     for case in found:
         if case.id in seen:

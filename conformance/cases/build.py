@@ -11,7 +11,7 @@ from conformance.case import Array, Case, Recipe, VectorError, exactly, output_s
 from conformance.cases import counter
 from refimpl.operation import Index, IndexOrReal, InvalidInput, Operation
 
-STORED = 4096  # arrays of more elements are kept as recipes, where they have one
+STORED = 1024  # arrays of more elements are kept as recipes, where they have one
 
 
 def case_of(

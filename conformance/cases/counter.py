@@ -61,7 +61,8 @@ def _values(recipe: Recipe) -> Array:
     }
     if recipe.generator != "lossref-counter-1" or recipe.holds not in maps:
         raise VectorError(f"no generator {recipe.generator!r} makes {recipe.holds!r}; use a release of lossref that knows it")
-    pairs = draw(recipe.seed, 0, 2 * math.prod(recipe.shape))
+    drawn = recipe.holds not in ("repeat", "step")
+    pairs = draw(recipe.seed, 0, 2 * math.prod(recipe.shape) if drawn else 0)
     values = maps[recipe.holds](pairs[0::2], pairs[1::2], recipe)
     values = np.ascontiguousarray(values, np.int64 if recipe.dtype == "int64" else np.float64).reshape(recipe.shape)
     values.flags.writeable = False
@@ -131,7 +132,8 @@ def _cotangent(u: Draws, v: Draws, recipe: Recipe) -> NDArray[np.float64]:
 def _repeat(u: Draws, v: Draws, recipe: Recipe) -> Array:
     """The numbers of `values`, over and over."""
     cycle = np.asarray(recipe.values, np.int64 if recipe.dtype == "int64" else np.float64)
-    return np.resize(cycle, u.size)
+    size = math.prod(recipe.shape)
+    return np.tile(cycle, -(-size // cycle.size))[:size]
 
 
 def _step(u: Draws, v: Draws, recipe: Recipe) -> Array:

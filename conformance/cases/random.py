@@ -18,6 +18,7 @@ from refimpl.operation import Input, Operation, Real, Variation, Whole
 # Classes and rows: a pair, a few, one more than a SIMD register holds, a few blocks, and a vocabulary.
 LADDER = ((2, 4), (5, 4), (33, 4), (1000, 2), (50000, 2))
 LARGEST = 100_000  # elements; beyond, the step of the ladder is left out
+VOCABULARY = ("float32", "float16")  # the dtypes of the last step
 
 
 def cases(operation: Operation) -> Iterator[Case]:
@@ -26,7 +27,7 @@ def cases(operation: Operation) -> Iterator[Case]:
         for classes, rows in LADDER:
             if classes * rows * math.prod(variation.extra) > LARGEST:
                 continue
-            for dtype in FORMATS:
+            for dtype in VOCABULARY if (classes, rows) == LADDER[-1] else FORMATS:
                 yield _case(operation, variation, classes, rows, dtype)
 
 

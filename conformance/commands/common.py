@@ -44,11 +44,15 @@ def seconds(text: str) -> float:
     return value
 
 
-def select(operation: str | None, dtype: str | None, globs: Sequence[str] | None) -> list[Vector]:
-    """The installed vectors that the filters leave; raises where one of them names nothing."""
+def select(operation: str | None, dtype: str | None, globs: Sequence[str] | None, tier: str) -> tuple[list[Vector], set[str]]:
+    """The installed vectors that the filters leave, of a tier and those below it; and the ids of all of the operation.
+
+    Raises where a filter names nothing.
+    """
     from fnmatch import fnmatchcase
 
     from conformance import vectors
+    from conformance.case import TIERS
     from refimpl.enclosure import FORMATS
     from refimpl.operations import operation as find
 
@@ -61,11 +65,13 @@ def select(operation: str | None, dtype: str | None, globs: Sequence[str] | None
     chosen = [
         vector
         for vector in found
-        if dtype in (None, vector.case.dtype) and (not globs or any(fnmatchcase(vector.case.id, glob) for glob in globs))
+        if dtype in (None, vector.case.dtype)
+        and TIERS.index(vector.case.tier) <= TIERS.index(tier)
+        and (not globs or any(fnmatchcase(vector.case.id, glob) for glob in globs))
     ]
     if not chosen:
         raise UsageError("no case is left by these filters together; leave one of them out")
-    return chosen
+    return chosen, {vector.case.id for vector in found}
 
 
 def similar(name: str, vectors: Sequence[Vector]) -> str:

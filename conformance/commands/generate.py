@@ -15,6 +15,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--out", metavar="DIR", type=Path, help="the folder (default: that of the package)")
     command.add_argument("--operation", metavar="O", help="only this operation")
     command.add_argument("--check", action="store_true", help="write nothing; compare with what is there, byte for byte")
+    command.add_argument("--afresh", action="store_true", help="forget what the ledger has of these ids: only before a first release")
 
 
 def generate(given: argparse.Namespace) -> int:
@@ -25,12 +26,14 @@ def generate(given: argparse.Namespace) -> int:
     if given.check:
         if given.operation is not None:
             raise UsageError("--check compares all operations at once; leave out --operation")
+        if given.afresh:
+            raise UsageError("--check writes nothing; leave out --afresh")
         say(f"the vectors are what this release generates, byte for byte: {vectors.check(given.out)}")
         return FINE
     name = None if given.operation is None else find(given.operation).name
     folder = given.out if given.out is not None else vectors.installed()
     writable_folder(folder)
     made = vectors.generate(name)
-    digest = vectors.write(made, folder)
+    digest = vectors.write(made, folder, afresh=given.afresh)
     say(f"{len(made)} vectors written to {folder}: {digest}")
     return FINE

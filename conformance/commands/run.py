@@ -17,34 +17,39 @@ def add(commands: Commands) -> None:
     command.add_argument("--operation", metavar="O", help="only this operation")
     command.add_argument("--dtype", metavar="D", help="only this dtype")
     command.add_argument("--case", metavar="GLOB", action="append", help="only the cases that match (may be repeated)")
+    command.add_argument(
+        "--tier", choices=("smoke", "core", "full"), help="smoke: seconds; core: a minute; full: all (default: core; full with --case)"
+    )
     command.add_argument("--json", metavar="F", type=Path, help="write the results as JSON lines")
     command.add_argument("--expect", metavar="F", type=Path, help="known deviations, instead of those that come with the package")
     command.add_argument("--write-expect", metavar="F", type=Path, help="draft a file of known deviations from what failed")
+    command.add_argument("--dialect", metavar="D", help="judge by this dialect: a name (see `lossref dialects`) or a file of your own")
     command.add_argument("--jobs", metavar="N", type=count, default=1, help="backends that run at the same time (default 1)")
     command.add_argument("--timeout", metavar="S", type=seconds, help="seconds that a case may take (default: by its size)")
 
 
 def run(given: argparse.Namespace) -> int:
     """Run the command; the exit status."""
-    from conformance import expected, vectors
+    from conformance import dialects, expected, vectors
     from conformance.draft import draft
     from conformance.report import jsonlines, terminal
     from conformance.runner import Run, modules
 
     backends = modules(list(dict.fromkeys(given.backends)))
+    dialect = None if given.dialect is None else dialects.named(given.dialect)
     for option, path in (("--expect", given.expect), ("--write-expect", given.write_expect)):
         if path is not None and len(backends) > 1:
             raise UsageError(f"{option} is about one backend, and {len(backends)} are named; run each on its own")
-    chosen = select(given.operation, given.dtype, given.case)
+    tier = given.tier or ("core" if given.case is None else "full")  # whoever names a case is to get it
+    chosen, ids = select(given.operation, given.dtype, given.case, tier)
     known = {name: expected.packaged(name) if given.expect is None else expected.read(given.expect) for name in backends}
     if given.operation is None:
-        everything = chosen if given.case is None and given.dtype is None else vectors.read()
         for expectations in filter(None, known.values()):
-            expected.refuse_unknown(expectations, {vector.case.id for vector in everything})
+            expected.refuse_unknown(expectations, ids)
     for path in filter(None, (given.json, given.write_expect)):
         writable(path)
     out = terminal.console(sys.stdout)
-    with Run(backends, chosen, given.jobs, given.timeout) as run, terminal.progress(out, run.total) as bar:
+    with Run(backends, chosen, given.jobs, given.timeout, dialect) as run, terminal.progress(out, run.total) as bar:
         about = run.descriptions
         if given.json is not None:
             given.json.write_bytes(b"")  # an interrupted run leaves no older results

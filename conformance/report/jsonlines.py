@@ -92,7 +92,11 @@ def _described(description: Description) -> dict[str, Any]:
     return {
         "versions": dict(description.versions),
         "device": description.device,
-        "dialect": dict(description.dialect),
+        "dialect": {
+            "name": description.dialect.name,
+            "choices": dict(description.dialect.choices),
+            "operations": {name: dict(values) for name, values in description.dialect.operations.items()},
+        },
         "modes": description.modes,
         "promises": {dtype: asdict(promise) for dtype, promise in description.promises.items()},
         "composed": description.composed,

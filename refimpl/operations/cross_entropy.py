@@ -11,9 +11,10 @@ Edges
     E1  A class with p_v = 0 contributes nothing, whatever q_v in [0, inf]: 0 ln 0 = 0.
     E2  p_v > 0 with q_v = 0 gives the loss +inf, dp_v = +inf and dq_v = -inf, times the cotangent.
     E3  p_v = q_v = 0: neither derivative has a limit; they are undefined and not judged. A cotangent of 0 gives 0.
-    E4  A nan or a negative number in p_v or q_v has the loss of its row nan; the derivatives at v are not judged, the others stand.
+    E4  A nan in p_v or q_v has the loss of its row nan; the derivatives at v are not judged, the others stand.
     E5  q_v = +inf with p_v > 0 gives the loss -inf; p_v = +inf an infinity by the sign of -ln q_v, and nan for q_v = 1.
         Infinities of both signs in a row give nan.
+    E6  A negative number in p_v or q_v is answered like a nan.
 
 Algorithm and error
     `refimpl.pointwise` (forms CROSS, RATIO), `refimpl.divergence` for what the losses of distributions share. No term is negative for
@@ -32,10 +33,10 @@ import numpy as np
 
 from refimpl import ball, divergence, pointwise
 from refimpl.ball import Ball
-from refimpl.bounds import MARGIN, Float
+from refimpl.bounds import Float, form, over_classes, stated
 from refimpl.divergence import Loss, Rows
 from refimpl.enclosure import Enclosure
-from refimpl.operation import Arithmetic, Clause, Example, Operation, Real, Variation, cotangent_of
+from refimpl.operation import Clause, Example, Operation, Real, Variation, cotangent_of
 
 INF, NAN = float("inf"), float("nan")
 
@@ -84,27 +85,27 @@ LOSS = Loss(
 )
 
 
-def bound(arithmetic: Arithmetic, *, p: Any, q: Any) -> Float:
-    """Each term carries the error of its logarithm (log u, a store) and of the product (u, a store); then they are summed."""
+def terms(*, p: Any, q: Any) -> Float:
+    """Each term carries the error of its logarithm (and a store) and of the product (unit, a store); then they are summed.
+
+    A product may underflow; a p that is flushed is below tiny.
+    """
     rows = Rows.of(p, q)
     x, y = rows.p.reshape(rows.shape), rows.q.reshape(rows.shape)
+    log = divergence.log_size(y)
     with np.errstate(all="ignore"):
-        size = np.where(x > 0.0, x, 0.0) * divergence.log_size(y)
-        error = size * ((arithmetic.log + 1) * arithmetic.unit + 2 * arithmetic.store)
-        error = error + np.where(divergence.lost(arithmetic, x), size, 0.0)
-    beyond = (divergence.lost(arithmetic, y) & (x > 0.0)).any(axis=-1)
-    return np.asarray(np.where(beyond, INF, divergence.total_bound(arithmetic, size, error)))
+        size = np.where(x > 0.0, x, 0.0) * log
+        lost = np.where(size > 0.0, 1.0, 0.0) + np.where(divergence.subnormal(rows.inputs["p"]), log, 0.0)
+        return stated(over_classes(size, form(x.shape, unit=size, log=size, store=2.0 * size, tiny=lost)))
 
 
-def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, p: Any, q: Any) -> dict[str, Float]:
-    """-g ln q: the logarithm, a product, a store each; -g p/q: `divergence.ratio_bound`."""
+def terms_vjp(*, cotangent: Any, p: Any, q: Any) -> dict[str, Float]:
+    """-g ln q: the logarithm, a product, a store each; -g p/q: `divergence.ratio_terms`."""
     rows = Rows.of(p, q)
     y, g = rows.q.reshape(rows.shape), np.abs(cotangent_of(cotangent, rows.shape[:-1]))[..., None]
-    with np.errstate(all="ignore"):
-        error = g * divergence.log_size(y) * ((arithmetic.log + 1) * arithmetic.unit + 2 * arithmetic.store) * MARGIN
-        error = np.where(g == 0.0, 0.0, error + arithmetic.tiny * (1.0 + g))
-    error = np.where(divergence.lost(arithmetic, y) & (g != 0.0), INF, error)
-    return {"p": error, "q": divergence.ratio_bound(arithmetic, rows, cotangent)}
+    size = g * divergence.log_size(y)
+    error = form(size.shape, log=size, unit=size, store=2.0 * size, tiny=1.0 + g)
+    return {"p": stated(np.where((g == 0.0)[..., None], 0.0, error)), "q": divergence.ratio_terms(rows, cotangent)}
 
 
 CLAUSES = (
@@ -167,7 +168,7 @@ CLAUSES = (
     ),
     Clause(
         "CE-8",
-        "E4",
+        "E6",
         (Example("negative", {"p": [[-0.5, 1.5], [0.5, 0.5]], "q": [[0.5, 0.5], [-0.5, 1.5]]}),),
     ),
     Clause(
@@ -205,6 +206,6 @@ OPERATION = Operation(
     vjp=cross_entropy_vjp,
     exact=exact,
     exact_vjp=exact_vjp,
-    bound=bound,
-    bound_vjp=bound_vjp,
+    terms=terms,
+    terms_vjp=terms_vjp,
 )

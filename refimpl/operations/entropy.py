@@ -10,8 +10,9 @@ Shapes
 Edges
     E1  0 ln 0 = 0: a class with p_v = 0 contributes nothing.
     E2  dp_v at p_v = 0 is the one-sided limit, +inf, times the cotangent; a cotangent of 0 gives 0.
-    E3  A nan or a negative p_v has the loss of its row nan; its own derivative is not judged, the others stand.
+    E3  A nan has the loss of its row nan; its own derivative is not judged, the others stand.
     E4  p_v = +inf gives the loss -inf and the derivative -inf.
+    E5  A negative p_v is answered like a nan.
 
 Algorithm and error
     `refimpl.pointwise` (form ENTROPY), `refimpl.divergence` for what the losses of distributions share. No term is negative for
@@ -31,10 +32,10 @@ from flint import arb
 
 from refimpl import ball, divergence, pointwise
 from refimpl.ball import Ball
-from refimpl.bounds import MARGIN, Float
+from refimpl.bounds import Float, form, over_classes, stated
 from refimpl.divergence import Loss, Rows
 from refimpl.enclosure import Enclosure
-from refimpl.operation import Arithmetic, Clause, Example, Operation, Real, Variation, cotangent_of
+from refimpl.operation import Clause, Example, Operation, Real, Variation, cotangent_of
 
 INF, NAN = float("inf"), float("nan")
 
@@ -75,31 +76,32 @@ def _slope(p: float, _: float) -> Ball:
 LOSS = Loss(pointwise.ENTROPY, {"p": pointwise.ENTROPY}, _term, lambda p, _: (-p, p), {"p": _slope})
 
 
-def bound(arithmetic: Arithmetic, *, p: Any) -> Float:
-    """Each term carries the error of its logarithm (log u, a store) and of the product (u, a store); then they are summed."""
+def terms(*, p: Any) -> Float:
+    """Each term carries the error of its logarithm (and a store) and of the product (unit, a store); then they are summed.
+
+    A product may underflow; a p that is flushed is below tiny.
+    """
     rows = Rows.of(p)
     x = rows.p.reshape(rows.shape)
+    log = divergence.log_size(x)
     with np.errstate(all="ignore"):
-        size = np.where(x > 0.0, x, 0.0) * divergence.log_size(x)
-        error = size * ((arithmetic.log + 1) * arithmetic.unit + 2 * arithmetic.store)
-        error = error + np.where(divergence.lost(arithmetic, x), size, 0.0)
-    return divergence.total_bound(arithmetic, size, error)
+        size = np.where(x > 0.0, x, 0.0) * log
+        lost = np.where(size > 0.0, 1.0, 0.0) + np.where(divergence.subnormal(rows.inputs["p"]), log, 0.0)
+        return stated(over_classes(size, form(x.shape, unit=size, log=size, store=2.0 * size, tiny=lost)))
 
 
-def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, p: Any) -> dict[str, Float]:
+def terms_vjp(*, cotangent: Any, p: Any) -> dict[str, Float]:
     """-g (ln p + 1), or g ln p and g p/p apart: each up to two roundings and stores beside the logarithm's, and two for their sum.
 
     An underflow of g p is divided by p.
     """
     rows = Rows.of(p)
     x, g = rows.p.reshape(rows.shape), np.abs(cotangent_of(cotangent, rows.shape[:-1]))[..., None]
-    u, s = arithmetic.unit, arithmetic.store
-    size = divergence.log_size(x)
+    log = divergence.log_size(x)
     with np.errstate(all="ignore"):
-        value = np.abs(np.log(x) + 1.0)
-        error = g * (size * ((arithmetic.log + 2) * u + 2 * s) + 3 * (u + s) + 2 * (u + s) * value) * MARGIN
-        error = np.where(g == 0.0, 0.0, error + arithmetic.tiny * (3.0 + g + 1.0 / np.abs(x)))
-    return {"p": np.where(divergence.lost(arithmetic, x) & (g != 0.0), INF, error)}
+        plain = 2.0 * log + 3.0 + 2.0 * np.abs(np.log(x) + 1.0)
+        error = form(x.shape, log=g * log, unit=g * plain, store=g * plain, tiny=3.0 + g + 1.0 / np.abs(x))
+    return {"p": stated(np.where((g == 0.0)[..., None], 0.0, error))}
 
 
 CLAUSES = (
@@ -152,7 +154,7 @@ CLAUSES = (
     ),
     Clause(
         "ENT-7",
-        "E3",
+        "E5",
         (Example("negative", {"p": [[-0.5, 1.5], [0.5, 0.5]]}),),
     ),
     Clause(
@@ -183,6 +185,6 @@ OPERATION = Operation(
     vjp=entropy_vjp,
     exact=exact,
     exact_vjp=exact_vjp,
-    bound=bound,
-    bound_vjp=bound_vjp,
+    terms=terms,
+    terms_vjp=terms_vjp,
 )

@@ -34,6 +34,7 @@ Source: the definition, with the log-sum-exp as in Blanchard, Higham, Higham, IM
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,12 +43,12 @@ from flint import arb
 
 from refimpl import ball, rational, reduce
 from refimpl.ball import Ball
-from refimpl.bounds import MARGIN, Float, LogSoftmax
+from refimpl.bounds import Float, LogSoftmax, form, over_classes, stated, times
 from refimpl.doubledouble import ADD, DIV, MUL, TINY, U2, add, add_float, add_positive, div, mul
 from refimpl.elementary import EXP, log1p
 from refimpl.enclosure import Enclosure
 from refimpl.jit import frozen, inline, kernel
-from refimpl.operation import WIDE, Arithmetic, Clause, Example, Operation, Real, Variation, classes_last, cotangent_of
+from refimpl.operation import WIDE, Clause, Example, Operation, Real, Variation, classes_last, cotangent_of
 from refimpl.reduce import UP, Parts, over_wide_rows
 from refimpl.rows import REST_UNSCALE, add_class, collect, depth, exp_minus, gap, rest_sum, scan, scratch
 
@@ -147,7 +148,9 @@ def entropy_with_logits_vjp(logits: Any, *, cotangent: Any) -> dict[str, Enclosu
 
 
 def _exact_entropy(log_p: Sequence[Ball]) -> Ball:
-    return ball.total(ball.times(-ball.exp(lp), lp) for lp in log_p)
+    counts, known = Counter(map(id, log_p)), {id(lp): lp for lp in log_p}  # classes of one logit have one ball
+    terms = ((ball.times(-ball.exp(lp), lp), counts[key]) for key, lp in known.items())
+    return ball.total(term * count for term, count in terms)
 
 
 def exact(where: Sequence[int], bits: int, *, logits: Any) -> list[Ball]:
@@ -167,6 +170,7 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, logits: Any, cotang
     with ball.precision(bits):
         result: list[Ball] = []
         known: dict[int, tuple[tuple[Ball, ...] | None, Ball, bool]] = {}
+        found: dict[tuple[int, float], Ball] = {}
         for flat in where:
             i, v = divmod(int(flat), x.shape[-1])
             if i not in known:
@@ -174,56 +178,57 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, logits: Any, cotang
                 flat = softmax is not None and softmax.near and not softmax.far
                 known[i] = log_p, math.nan if log_p is None else _exact_entropy(log_p), flat
             log_p, entropy, flat = known[i]
+            like = i, float(rows[i, v])
             if g[i] == 0.0 or flat:  # P5
                 result.append(arb(0))
             elif log_p is None:
                 result.append(math.nan)
+            elif like in found:  # classes of one logit share their value
+                result.append(found[like])
             else:
                 p = ball.exp(log_p[v])
-                result.append(ball.times(p * -float(g[i]), arb(0) if ball.is_zero(p) else log_p[v] + entropy))
+                found[like] = ball.times(p * -float(g[i]), arb(0) if ball.is_zero(p) else log_p[v] + entropy)
+                result.append(found[like])
         return result
 
 
-def bound(arithmetic: Arithmetic, *, logits: Any) -> Float:
+def terms(*, logits: Any) -> Float:
     """-sum p_v lp_v: each factor's error, a product, the sum."""
-    lp = LogSoftmax.of(arithmetic, classes_last("logits", logits).astype(np.float64))
-    terms, errors = _terms(arithmetic, lp)
-    classes = terms.shape[-1]
-    entropy = terms.sum(axis=-1)
-    error = errors.sum(axis=-1) + (arithmetic.sum_error(classes) + arithmetic.store + arithmetic.unit) * entropy
-    return np.asarray(error * MARGIN + (4 + classes) * arithmetic.tiny * (1 + np.log(classes)))
+    lp = LogSoftmax.of(classes_last("logits", logits).astype(np.float64))
+    size, errors = _errors(lp)
+    return stated(over_classes(size, errors))
 
 
-def _terms(arithmetic: Arithmetic, lp: LogSoftmax) -> tuple[Float, Float]:
-    """p_v |lp_v| and the error of each as computed."""
+def _errors(lp: LogSoftmax, whole: bool = False) -> tuple[Float, Float]:
+    """p_v |lp_v| and the error of each as computed; an underflow of p_v is multiplied by |lp_v|, one of the product isn't."""
     with np.errstate(all="ignore"):
-        terms = np.where(lp.probability == 0.0, 0.0, lp.probability * np.abs(lp.value))
-        errors = terms * (lp.relative + 2 * arithmetic.unit + arithmetic.store) + lp.probability * np.where(
-            lp.probability == 0.0, 0.0, lp.error
-        )
-    return terms, errors
+        log = np.where(lp.masked, 0.0, np.abs(lp.value))
+        size = lp.probability * log
+        own = form(size.shape, unit=2.0 * size, store=size, tiny=np.where(np.isneginf(lp.logits), 0.0, 1.0 + lp.within_reach))
+        return size, times(size, lp.relative()) + times(lp.probability, lp.error(whole)) + own
 
 
-def bound_vjp(arithmetic: Arithmetic, *, logits: Any, cotangent: Any) -> dict[str, Float]:
+def terms_vjp(*, logits: Any, cotangent: Any) -> dict[str, Float]:
     """g p_v (lp_v + H).
 
     Differentiation of -sum p lp gives the row -(lp_v + 1) g for p and -p_v g for lp: p_v ((lp_v + 1) - sum_u p_u (lp_u + 1)) and
-    p_v - p_v sum_u p_u, whose terms of 1 cancel; both of the sums of them count with the error of p_v.
+    p_v - p_v sum_u p_u, whose terms of 1 cancel; both of the sums of them count with the error of p_v. An underflow of p_v is
+    multiplied by g and the bracket, one of g p_v by the bracket alone.
     """
     x = classes_last("logits", logits).astype(np.float64)
-    u = arithmetic.unit
     g = np.abs(cotangent_of(cotangent, x.shape[:-1]))[..., None]
-    lp = LogSoftmax.of(arithmetic, x)
-    terms, errors = _terms(arithmetic, lp)
-    classes = x.shape[-1]
+    lp = LogSoftmax.of(x)
+    terms, errors = _errors(lp, whole=True)
     with np.errstate(all="ignore"):
         entropy = terms.sum(axis=-1, keepdims=True)
-        mass_error = (lp.probability * lp.relative).sum(axis=-1, keepdims=True)
-        sums = errors.sum(axis=-1, keepdims=True) + mass_error + arithmetic.sum_error(classes) * (entropy + 2.0)
-        size = np.where(lp.probability == 0.0, 0.0, np.abs(lp.value)) + entropy + 2.0
-        own = np.where(lp.probability == 0.0, 0.0, lp.error)
-        error = lp.probability * (size * (lp.relative + 6 * u + 2 * arithmetic.store) + own + sums)
-    return {"logits": g * error * MARGIN + arithmetic.tiny * (4 + g * (size + 4 * (1 + entropy) * (1 + np.log(classes))))}
+        relative = lp.relative()
+        sums = (errors + times(lp.probability, relative)).sum(axis=-2, keepdims=True) + form(entropy.shape, classes=entropy + 2.0)
+        size = np.where(lp.masked, 0.0, np.abs(lp.value)) + entropy + 2.0
+        own = times(size, relative) + form(x.shape, unit=6.0 * size, store=2.0 * size)
+        error = times(g * lp.probability, own + lp.error(whole=True) + sums)
+        lost = lp.within_reach + entropy + 2.0
+        result = error + form(x.shape, tiny=4.0 + (1.0 + g) * lost + 4.0 * g * (1.0 + entropy))
+    return {"logits": stated(np.where((g == 0.0)[..., None], 0.0, result))}
 
 
 X2 = [[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]]
@@ -281,6 +286,6 @@ OPERATION = Operation(
     vjp=entropy_with_logits_vjp,
     exact=exact,
     exact_vjp=exact_vjp,
-    bound=bound,
-    bound_vjp=bound_vjp,
+    terms=terms,
+    terms_vjp=terms_vjp,
 )

@@ -3,35 +3,40 @@
     term = p ln p - p log_q                  dlog_q = -p           dp = ln p + 1 - log_q
     term = exp(l) (l - log_q), log_target    dlog_q = -exp(l)      dl = exp(l) (l - log_q + 1)
 
-with l = ln p, passed as p. Reductions: "none"; "sum"; "mean", the sum over all elements divided by their number; "batchmean", divided
-by the length of the first axis, which alone makes the loss of (N, V) a mean of divergences. Nothing is renormalised.
+with l = ln p, passed as p. Reductions: "none"; "sum"; "mean", the sum over all elements divided by their number, or by the number of
+rows, the last axis being that of the classes (choice `mean_over`); "batchmean", divided by the length of the first axis. Nothing is
+renormalised.
 
 Shapes
-    log_q and p in one shape, of any number of dimensions, at least one for "batchmean"; the loss has that shape for "none", else ().
+    log_q and p in one shape, of any number of dimensions, at least one for "batchmean" and for a mean over rows; the loss has that
+    shape for "none", else ().
 
 Edges
     E1  p = 0, or l = -inf, contributes nothing, whatever log_q in [-inf, inf].
     E2  p > 0 with log_q = -inf gives the term +inf and dp = +inf (dl too); dlog_q = -p is finite all the same.
     E3  p = 0 has dp = -inf for log_q > -inf; l = -inf has dl = 0 for a finite log_q.
     E4  p = 0 with log_q = -inf: dp is undefined and not judged; so is dl at l = -inf where log_q is infinite.
-    E5  A nan in log_q or p, or a negative p that isn't a logarithm, gives nan for the term; its derivatives are not judged.
+    E5  A nan in log_q or p gives nan for the term; its derivatives are not judged.
     E6  log_q = +inf with p > 0 gives the term -inf; p or l = +inf the term +inf; both at once, or in one reduction, nan.
-    E7  A mean over no elements, and a batchmean over no rows, is 0/0 = nan; a sum is 0.
+    E7  A mean over no elements (rows, by the choice `mean_over`), and a batchmean over no rows, is 0/0 = nan; a sum is 0.
     E8  A cotangent of 0 gives gradients of 0, whatever the inputs hold.
+    E9  A negative p that isn't a logarithm is answered like a nan.
 
 Algorithm and error
     `refimpl.pointwise` (forms POINTWISE, POINTWISE_LOG, MASS, MASS_LOG), whose numbers carry their own exponents: exp(l) doesn't
     overflow before it meets a small l - log_q, which is exact. `refimpl.reduce` for the reductions.
 
-Source: PyTorch, torch.nn.functional.kl_div. optax.losses.kl_divergence is its sum over the last axis.
+Source: PyTorch, torch.nn.functional.kl_div. optax.losses.kl_divergence is its sum over the last axis;
+Keras, MLX and torchmetrics take the mean of such sums.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -39,13 +44,12 @@ from numpy.typing import NDArray
 
 from refimpl import ball, reduce
 from refimpl.ball import Ball
-from refimpl.bounds import MARGIN, Float
+from refimpl.bounds import Float, form, reduced, stated, times
+from refimpl.choices import MEAN_OVER
 from refimpl.divergence import (
     largest,
     log_mass_slope,
-    lost,
     mass_slope,
-    over_elements,
     pointwise_log_slope,
     pointwise_log_term,
     pointwise_slope,
@@ -53,14 +57,14 @@ from refimpl.divergence import (
     pointwise_term,
     scaled,
     slope_error,
-    total_bound,
+    subnormal,
 )
 from refimpl.enclosure import FORMATS, Enclosure, Kind
 from refimpl.operation import (
-    Arithmetic,
     Clause,
     Example,
     InvalidInput,
+    NotPermitted,
     OneOf,
     Operation,
     Real,
@@ -76,13 +80,13 @@ from refimpl.pointwise import MASS, MASS_LOG, POINTWISE, POINTWISE_LOG, shift_of
 INF, NAN = float("inf"), float("nan")
 
 
-def kl_div(log_q: Any, p: Any, *, reduction: str = "mean", log_target: bool = False) -> Enclosure:
+def kl_div(log_q: Any, p: Any, *, reduction: str = "mean", log_target: bool = False, mean_over: str = "elements") -> Enclosure:
     """Enclosures of the pointwise KL loss of `log_q` against `p` (ln p with `log_target`); see the module's docstring for the edges.
 
     `log_q` and `p` are float64, float32, bfloat16 or float16, in one shape; the result has it for reduction "none", else ().
     Raises `InvalidInput` or `TypeError` for bad input.
     """
-    call = _call(log_q, p, reduction, log_target)
+    call = _call(log_q, p, reduction, log_target, mean_over)
     scale_exponent = call.shift()
     parts = term_parts(call.forms["loss"], *call.columns(), scale_exponent)
     if reduction == "none":
@@ -95,9 +99,11 @@ def kl_div(log_q: Any, p: Any, *, reduction: str = "mean", log_target: bool = Fa
     return reduce.finish(parts, 2.0**scale_exponent, lambda where, bits: exact(where, bits, **call.keywords()))
 
 
-def kl_div_vjp(log_q: Any, p: Any, *, cotangent: Any, reduction: str = "mean", log_target: bool = False) -> dict[str, Enclosure]:
+def kl_div_vjp(
+    log_q: Any, p: Any, *, cotangent: Any, reduction: str = "mean", log_target: bool = False, mean_over: str = "elements"
+) -> dict[str, Enclosure]:
     """{"log_q": ..., "p": ...}: enclosures of the gradients, for a finite `cotangent` of the loss's shape; the rest as above."""
-    call = _call(log_q, p, reduction, log_target)
+    call = _call(log_q, p, reduction, log_target, mean_over)
     g = cotangent_of(cotangent, call.output_shape)
     if reduction == "none":
         factor, exponent = reduce.exact_parts(g.reshape(-1)), 0
@@ -123,6 +129,7 @@ class Call:
     p: NDArray[Any]
     reduction: str
     log_target: bool
+    mean_over: str
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -130,7 +137,9 @@ class Call:
 
     @property
     def count(self) -> float | None:
-        return {"mean": float(self.p.size), "batchmean": float(len(self.p)) if self.p.ndim else None}.get(self.reduction)
+        if self.reduction == "mean":
+            return float(self.p.size if self.mean_over == "elements" else math.prod(self.p.shape[:-1]))
+        return float(len(self.p)) if self.reduction == "batchmean" else None
 
     @property
     def forms(self) -> dict[str, int]:
@@ -139,7 +148,8 @@ class Call:
         return {"loss": POINTWISE, "p": POINTWISE, "log_q": MASS}
 
     def keywords(self) -> dict[str, Any]:
-        return {"log_q": self.log_q, "p": self.p, "reduction": self.reduction, "log_target": self.log_target}
+        options = {"reduction": self.reduction, "log_target": self.log_target, "mean_over": self.mean_over}
+        return {"log_q": self.log_q, "p": self.p, **options}
 
     def wide(self) -> tuple[Float, Float]:
         return self.p.astype(np.float64), self.log_q.astype(np.float64)
@@ -157,13 +167,21 @@ class Call:
         return shift_of(largest(p) * (largest(log_q) + 800.0))
 
 
-def _call(log_q: Any, p: Any, reduction: Any = "mean", log_target: Any = False) -> Call:
-    check_parameters(OPERATION.parameters, (), {"reduction": reduction, "log_target": log_target})
-    call = Call(real("log_q", log_q), real("p", p), reduction, bool(log_target))
+def _call(log_q: Any, p: Any, reduction: Any = "mean", log_target: Any = False, mean_over: Any = "elements") -> Call:
+    options = {"reduction": reduction, "log_target": log_target, "mean_over": mean_over}
+    check_parameters(OPERATION.parameters, OPERATION.choices, options)
+    call = Call(real("log_q", log_q), real("p", p), reduction, bool(log_target), mean_over)
     same_shape("log_q", call.log_q, "p", call.p)
     if reduction == "batchmean" and call.p.ndim == 0:
         raise InvalidInput("log_q has no dimension to take a batchmean over; pass at least one, or reduction 'mean'")
+    if reduction == "mean" and mean_over == "rows" and call.p.ndim == 0:
+        raise NotPermitted("mean_over", "mean_over 'rows' needs an axis of classes, and log_q has no dimension; pass 'elements'")
     return call
+
+
+def meaning(**arguments: Any) -> Hashable:
+    """What the choices come to: the divisor."""
+    return _call(**arguments).count
 
 
 def exact(where: Sequence[int], bits: int, **arguments: Any) -> list[Ball]:
@@ -188,51 +206,46 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, cotangent: Any, **a
     with ball.precision(bits):
         by_element = call.reduction == "none"
         divisor = Fraction(call.count or 1)
-        return [scaled(slopes[name](float(p[i]), float(log_q[i])), Fraction(float(g[i if by_element else 0])) / divisor) for i in where]
+        factors = [Fraction(float(value)) / divisor for value in g]
+        slope = cache(slopes[name])  # pairs often repeat
+        return [scaled(slope(float(p[i]), float(log_q[i])), factors[i if by_element else 0]) for i in where]
 
 
-def bound(arithmetic: Arithmetic, **arguments: Any) -> Float:
+def terms(**arguments: Any) -> Float:
     """The mass times the error of the slope (`slope_error`), an underflow of the mass times the slope; then the reduction."""
     call = _call(**arguments)
-    mass, value, error = slope_error(arithmetic, *call.wide(), call.log_target, 0.0)
+    mass, value, error = slope_error(call.p, call.wide()[1], call.log_target, 0.0)
     with np.errstate(all="ignore"):
         term = mass * value
-        underflow = arithmetic.tiny * (3.0 + (value if call.log_target else 0.0))
-        error = mass * error + np.where(mass > 0.0, underflow, 0.0)
-        if not call.log_target:
-            error = error + np.where(lost(arithmetic, mass), term, 0.0)
-        if call.reduction == "none":
-            return np.asarray(error * MARGIN)
-        total = total_bound(over_elements(arithmetic, term.size), term.reshape(-1), error.reshape(-1))
-        if call.count is None:
-            return total
-        size = np.where(np.isfinite(term), term, 0.0).sum()
-        divisor = np.float64(call.count)
-        return np.asarray((total + 2 * (arithmetic.unit + arithmetic.store) * size * MARGIN) / divisor + arithmetic.tiny)
+        lost = np.where(mass > 0.0, 3.0, 0.0) + (value if call.log_target else np.where(subnormal(call.p), value, 0.0))
+        error = times(mass, error) + form(term.shape, tiny=lost)
+    if call.reduction == "none":
+        return stated(error)
+    return stated(reduced(term, error, call.count, stores=True))
 
 
-def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, **arguments: Any) -> dict[str, Float]:
+def terms_vjp(*, cotangent: Any, **arguments: Any) -> dict[str, Float]:
     """f = g/count carries a rounding of the count, a quotient and a store, or the division comes last; a product each follows.
 
     An underflow of f meets the mass and the slope, and one of f p may be divided by p.
     """
     call = _call(**arguments)
-    u, s, tiny = arithmetic.unit, arithmetic.store, arithmetic.tiny
     g = np.abs(cotangent_of(cotangent, call.output_shape))
-    p, _ = call.wide()
-    mass, value, error = slope_error(arithmetic, *call.wide(), call.log_target, 1.0)
+    p, log_q = call.wide()
+    mass, value, error = slope_error(call.p, log_q, call.log_target, 1.0)
     with np.errstate(all="ignore"):
-        f = np.broadcast_to(g if call.count is None else g / np.float64(call.count), call.p.shape)
+        f = np.broadcast_to(g if call.count is None else g / np.float64(call.count), p.shape)
         whole = np.exp(p) if call.log_target else np.where(p > 0.0, p, 0.0)
-        relative = (arithmetic.exp + (arithmetic.gap - 1) * np.abs(p)) * u + s if call.log_target else 0.0
-        d_log_q = f * whole * (relative + 4 * u + 3 * s) * MARGIN + tiny * (2.0 + f + whole)
-        d_p = f * (error + 4 * (u + s) * value) * MARGIN + tiny * (2.0 + f + value)
+        size, flushed = f * whole, np.where(subnormal(call.p), f, 0.0)
+        d_log_q = form(p.shape, unit=4.0 * size, store=3.0 * size, tiny=2.0 + f + whole + flushed)
+        d_p = times(f, error) + form(p.shape, unit=4.0 * f * value, store=4.0 * f * value, tiny=2.0 + f + value)
         if call.log_target:
-            d_p = mass * d_p + tiny * (2.0 + f * value)
+            d_log_q += form(p.shape, exp=size, gap=size * np.abs(p), store=size)
+            d_p = times(mass, d_p) + form(p.shape, tiny=2.0 + (1.0 + f) * value)
         else:
-            d_log_q = d_log_q + np.where(lost(arithmetic, p), f * whole, 0.0)
-            d_p = np.where(lost(arithmetic, p), INF, d_p + tiny / np.abs(p))
-    return {"log_q": np.where(f == 0.0, 0.0, d_log_q), "p": np.where(f == 0.0, 0.0, d_p)}
+            d_p += form(p.shape, tiny=1.0 / np.abs(p))
+    none = (f == 0.0)[..., None]
+    return {"log_q": stated(np.where(none, 0.0, d_log_q)), "p": stated(np.where(none, 0.0, d_p))}
 
 
 EIGHTHS = [[[0.25, 0.75], [0.5, 0.5], [0.125, 0.875]], [[1.0, 0.0], [0.375, 0.625], [0.75, 0.25]]]
@@ -310,7 +323,7 @@ CLAUSES = (
     ),
     _clause(
         10,
-        "E5",
+        "E9",
         negative={"log_q": [-1.0, -1.0], "p": [-0.5, 1.5]},
         negative_none={"log_q": [-1.0, -1.0], "p": [-0.5, 1.5], **NONE},
     ),
@@ -356,12 +369,14 @@ OPERATION = Operation(
     summary="PyTorch's pointwise KL loss",
     inputs={"log_q": Real("any"), "p": Real("any")},
     parameters={"reduction": OneOf(("mean", "batchmean", "sum", "none")), "log_target": Switch(False)},
+    choices=(MEAN_OVER,),
     clauses=CLAUSES,
     variations=VARIATIONS,
     forward=kl_div,
     vjp=kl_div_vjp,
     exact=exact,
     exact_vjp=exact_vjp,
-    bound=bound,
-    bound_vjp=bound_vjp,
+    meaning=meaning,
+    terms=terms,
+    terms_vjp=terms_vjp,
 )

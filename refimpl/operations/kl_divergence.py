@@ -11,9 +11,10 @@ Edges
     E1  A class with p_v = 0 contributes nothing, whatever q_v in [0, inf]; for q_v > 0, dp_v = -inf times the cotangent.
     E2  p_v > 0 with q_v = 0 gives the loss +inf, dp_v = +inf and dq_v = -inf, times the cotangent.
     E3  p_v = q_v = 0: neither derivative has a limit; they are undefined and not judged. A cotangent of 0 gives 0.
-    E4  A nan or a negative number in p_v or q_v has the loss of its row nan; the derivatives at v are not judged, the others stand.
+    E4  A nan in p_v or q_v has the loss of its row nan; the derivatives at v are not judged, the others stand.
     E5  p_v = +inf gives the loss +inf, q_v = +inf (with p_v > 0) the loss -inf, both at once nan.
         Infinities of both signs in a row give nan.
+    E6  A negative number in p_v or q_v is answered like a nan.
 
 Algorithm and error
     `refimpl.pointwise` (forms RELATIVE, RATIO), `refimpl.divergence` for what the losses of distributions share. ln(p/q) is
@@ -34,10 +35,10 @@ from flint import arb
 
 from refimpl import ball, divergence, pointwise
 from refimpl.ball import Ball
-from refimpl.bounds import MARGIN, Float
+from refimpl.bounds import Float, form, over_classes, stated, times
 from refimpl.divergence import Loss, Rows
 from refimpl.enclosure import Enclosure
-from refimpl.operation import Arithmetic, Clause, Example, Operation, Real, Variation, cotangent_of
+from refimpl.operation import Clause, Example, Operation, Real, Variation, cotangent_of
 
 INF, NAN = float("inf"), float("nan")
 
@@ -91,56 +92,51 @@ LOSS = Loss(
 )
 
 
-def _logs(arithmetic: Arithmetic, p: Float, q: Float) -> tuple[Float, Float]:
-    """|ln(p/q)|, and its error in the worst of the usual forms.
+def _logs(p: Float, q: Float) -> tuple[Float, Float]:
+    """|ln(p/q)|, and its error, as a form, in the worst of the usual forms.
 
-    ln p - ln q carries the errors of both logarithms, stored; ln(p/q) that of a quotient, u and a store, and where the quotient
+    ln p - ln q carries the errors of both logarithms, stored; ln(p/q) that of a quotient, unit and a store, and where the quotient
     underflows tiny/(p/q).
     """
-    u, s = arithmetic.unit, arithmetic.store
     with np.errstate(all="ignore"):
         size = np.where((p > 0.0) & (q > 0.0), np.abs(np.log(p) - np.log(q)), 0.0)
         size = np.where((p < 2.0 * q) & (q < 2.0 * p), np.abs(np.log1p((p - q) / q)), size)
-        error = (divergence.log_size(p) + divergence.log_size(q)) * (arithmetic.log * u + s) + (u + s) + arithmetic.tiny * np.abs(q / p)
-    return size, error
+        logs = divergence.log_size(p) + divergence.log_size(q)
+        return size, form(logs.shape, log=logs, store=logs + 1.0, unit=1.0, tiny=np.abs(q / p))
 
 
-def bound(arithmetic: Arithmetic, *, p: Any, q: Any) -> Float:
+def terms(*, p: Any, q: Any) -> Float:
     """Of p ln p - p ln q, p (ln p - ln q) and p ln(p/q) alike.
 
     Beside the logarithms' errors: the products p ln p and p ln q, or their difference and one product, and a store each.
     """
     rows = Rows.of(p, q)
     x, y = rows.p.reshape(rows.shape), rows.q.reshape(rows.shape)
-    u, s = arithmetic.unit, arithmetic.store
-    size, log_error = _logs(arithmetic, x, y)
+    size, log_error = _logs(x, y)
     with np.errstate(all="ignore"):
         mass = np.where((x > 0.0) & (x < INF) & (y > 0.0) & (y < INF), x, 0.0)
-        parts = divergence.log_size(x) + divergence.log_size(y)
         term = mass * size
-        error = np.where(mass > 0.0, mass * (log_error + (u + s) * parts) + 2 * (u + s) * term + 2 * arithmetic.tiny, 0.0)
-        error = error + np.where(divergence.lost(arithmetic, x), term, 0.0)
-    beyond = (divergence.lost(arithmetic, y) & (x > 0.0)).any(axis=-1)
-    return np.asarray(np.where(beyond, INF, divergence.total_bound(arithmetic, term, error)))
+        both = mass * (divergence.log_size(x) + divergence.log_size(y)) + 2.0 * term
+        lost = np.where(mass > 0.0, 2.0, 0.0) + np.where(divergence.subnormal(rows.inputs["p"]), size, 0.0)
+        error = times(mass, log_error) + form(x.shape, unit=both, store=both, tiny=lost)
+        return stated(over_classes(term, error))
 
 
-def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, p: Any, q: Any) -> dict[str, Float]:
-    """g (ln(p/q) + 1), also as g (ln p + p/p) - g ln q: up to two roundings and stores for each part, and for the sums.
+def terms_vjp(*, cotangent: Any, p: Any, q: Any) -> dict[str, Float]:
+    """g (ln(p/q) + 1), also as g (ln p + p/p) - g ln q: up to two roundings and stores for each part, and three for the sums.
     An underflow of g p is divided by p.
 
-    -g p/q: `divergence.ratio_bound`.
+    -g p/q: `divergence.ratio_terms`.
     """
     rows = Rows.of(p, q)
     x, y = rows.p.reshape(rows.shape), rows.q.reshape(rows.shape)
     g = np.abs(cotangent_of(cotangent, rows.shape[:-1]))[..., None]
-    u, s = arithmetic.unit, arithmetic.store
-    size, log_error = _logs(arithmetic, x, y)
+    size, log_error = _logs(x, y)
     with np.errstate(all="ignore"):
-        parts = divergence.log_size(x) + divergence.log_size(y) + 1.0
-        error = g * (log_error + 2 * (u + s) * parts + 3 * (u + s) * (size + 1.0)) * MARGIN
-        error = np.where(g == 0.0, 0.0, error + arithmetic.tiny * (3.0 + g + 1.0 / np.abs(x)))
-    error = np.where(divergence.lost(arithmetic, x, y) & (g != 0.0), INF, error)
-    return {"p": error, "q": divergence.ratio_bound(arithmetic, rows, cotangent)}
+        both = g * (2.0 * (divergence.log_size(x) + divergence.log_size(y) + 1.0) + 3.0 * (size + 1.0))
+        error = times(g * np.ones_like(x), log_error)
+        error += form(x.shape, unit=both, store=both, tiny=3.0 + g + 1.0 / np.abs(x))
+    return {"p": stated(np.where((g == 0.0)[..., None], 0.0, error)), "q": divergence.ratio_terms(rows, cotangent)}
 
 
 NEAR_32 = [0.30000001192092896, 0.30000004172325134]  # float32 neighbours
@@ -205,7 +201,7 @@ CLAUSES = (
     ),
     Clause(
         "KLD-8",
-        "E4",
+        "E6",
         (Example("negative", {"p": [[-0.5, 1.5], [0.5, 0.5]], "q": [[0.5, 0.5], [-0.5, 1.5]]}),),
     ),
     Clause(
@@ -251,6 +247,6 @@ OPERATION = Operation(
     vjp=kl_divergence_vjp,
     exact=exact,
     exact_vjp=exact_vjp,
-    bound=bound,
-    bound_vjp=bound_vjp,
+    terms=terms,
+    terms_vjp=terms_vjp,
 )

@@ -31,7 +31,7 @@ functions", IMA J. Numer. Anal. 41(4), 2021.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -40,14 +40,13 @@ from flint import arb
 
 from refimpl import ball, rational, reduce
 from refimpl.ball import Ball
-from refimpl.bounds import MARGIN, Float, LogSoftmax
+from refimpl.bounds import Float, LogSoftmax, form, stated, times
 from refimpl.doubledouble import ADD, DIV, MUL, TINY, U2, add, add_float, add_positive, div, mul
 from refimpl.elementary import EXP, LOG1P, log1p
 from refimpl.enclosure import Enclosure
 from refimpl.jit import frozen, kernel
 from refimpl.operation import (
     WIDE,
-    Arithmetic,
     Clause,
     Example,
     Operation,
@@ -175,38 +174,59 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, logits: Any, cotang
     rows = x.reshape(-1, x.shape[-1])
     g = cotangent_of(cotangent, x.shape).reshape(rows.shape)
     with ball.precision(bits):
+        known: dict[int, Callable[[float, float, int], Ball]] = {}
         result: list[Ball] = []
-        known: dict[int, tuple[tuple[Ball, ...] | None, rational.Softmax | None, Fraction]] = {}
         for flat in where:
             i, v = divmod(int(flat), x.shape[-1])
             if i not in known:
-                known[i] = ball.log_softmax(rows[i].tolist()), rational.softmax(rows[i]), rational.summed(g[i])
-            log_p, softmax, total = known[i]
-            if not g[i].any():
-                result.append(arb(0))
-            elif log_p is None or softmax is None:
-                result.append(math.nan)
-            elif (proved := softmax.probability(v)) is not None:  # P2
-                p, side = proved
-                result.append(rational.ball(Fraction(float(g[i, v])) - p * total, -side * rational.sign(total)))
-            else:
-                result.append(arb(float(g[i, v])) - ball.exp(log_p[v]) * rational.ball(total))
+                known[i] = _gradient(rows[i], g[i])
+            result.append(known[i](float(rows[i, v]), float(g[i, v]), v))
         return result
 
 
-def bound(arithmetic: Arithmetic, *, logits: Any) -> Float:
+def _gradient(row: Float, g: Float) -> Callable[[float, float, int], Ball]:
+    """g_v - p_v G of a row's classes; those with the same logit and cotangent share it."""
+    log_p, softmax, total = ball.log_softmax(row.tolist()), rational.softmax(row), rational.summed(g)
+    if not g.any():
+        return lambda logit, factor, v: arb(0)
+    if log_p is None or softmax is None:
+        return lambda logit, factor, v: math.nan
+    multiplier, found = rational.ball(total), dict[tuple[float, float], Ball]()
+
+    def gradient(logit: float, factor: float, v: int) -> Ball:
+        if (logit, factor) in found:
+            return found[logit, factor]
+        proved = softmax.probability(v)
+        if proved is not None:  # P2
+            p, side = proved
+            value = rational.ball(Fraction(factor) - p * total, -side * rational.sign(total))
+        else:
+            value = arb(factor) - ball.exp(log_p[v]) * multiplier
+        found[logit, factor] = value
+        return value
+
+    return gradient
+
+
+def terms(*, logits: Any) -> Float:
     """The error of lp_v as `LogSoftmax` derives it, and what an underflow adds."""
-    return LogSoftmax.of(arithmetic, classes_last("logits", logits).astype(np.float64)).error * MARGIN + 4 * arithmetic.tiny
-
-
-def bound_vjp(arithmetic: Arithmetic, *, logits: Any, cotangent: Any) -> dict[str, Float]:
-    """g_v - p_v G: the sum G, then p_v's relative error, a product and a difference."""
     x = classes_last("logits", logits).astype(np.float64)
-    g = np.abs(cotangent_of(cotangent, x.shape))
-    lp = LogSoftmax.of(arithmetic, x)
-    size = g.sum(axis=-1, keepdims=True)
-    error = lp.probability * size * (lp.relative + arithmetic.sum_error(x.shape[-1]) + 3 * arithmetic.unit)
-    return {"logits": (error + 2 * arithmetic.unit * g) * MARGIN + arithmetic.tiny * (4 + 2 * size)}
+    return stated(LogSoftmax.of(x).error() + form(x.shape, tiny=4.0))
+
+
+def terms_vjp(*, logits: Any, cotangent: Any) -> dict[str, Float]:
+    """g_v - p_v G: the sum G, then p_v's relative error, a product and a store each, and a difference."""
+    x = classes_last("logits", logits).astype(np.float64)
+    g = cotangent_of(cotangent, x.shape)
+    lp = LogSoftmax.of(x)
+    size, total = np.abs(g).sum(axis=-1, keepdims=True), g.sum(axis=-1, keepdims=True)
+    several = np.count_nonzero(g, axis=-1, keepdims=True) > 1
+    with np.errstate(all="ignore"):
+        product = lp.probability * np.abs(total)
+        value = np.abs(g - lp.probability * total)
+        own = form(x.shape, unit=product + value, store=2.0 * product, classes=np.where(several, lp.probability * size, 0.0))
+        result = times(product, lp.relative()) + own + form(x.shape, tiny=4.0 + 2.0 * np.abs(total))
+    return {"logits": stated(result)}
 
 
 X2 = [[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]]
@@ -267,6 +287,6 @@ OPERATION = Operation(
     vjp=log_softmax_vjp,
     exact=exact,
     exact_vjp=exact_vjp,
-    bound=bound,
-    bound_vjp=bound_vjp,
+    terms=terms,
+    terms_vjp=terms_vjp,
 )

@@ -5,7 +5,7 @@ For a row l of V log-probabilities, class weights w (all 1 where absent) and a t
     loss = -w_y l_y        dlog_p_v = -w_y [v = y]
 
 The log-probabilities are taken as given: nothing checks that they are logarithms of a distribution. Reductions: "none"; "sum";
-"mean", which divides by the sum of w_y over the kept rows.
+"mean", which divides by the sum of w_y over the kept rows (choice `denominator`).
 
 Shapes
     log_p (N, V, d1, ...), target (N, d1, ...) of integers, weight (V,); the loss has the shape (N, d1, ...) before its
@@ -14,8 +14,9 @@ Shapes
 Edges
     E1  l_y = -inf gives +inf, and 0 where w_y = 0; the other classes of a row do not matter, whatever they hold.
     E2  l_y = nan gives nan; the gradient, which does not depend on l, is finite all the same.
-    E3  A row whose target is ignore_index has loss 0 and gradient 0, whatever it holds, and does not count in the mean.
-    E4  A mean over no rows is 0/0 = nan, or 0 by the choice `all_ignored`; its gradients are 0.
+    E3  A row whose target is ignore_index has loss 0 and gradient 0, whatever it holds, and does not count in the mean,
+        unless the choice `denominator` counts it.
+    E4  A mean that divides by 0 because no row is kept is 0/0 = nan, or 0 by the choice `all_ignored`; its gradients are 0.
     E5  A kept target outside [0, V) is an error, or nan in loss and gradient alike.
 
 Algorithm and error
@@ -28,9 +29,10 @@ Source: PyTorch's nll_loss and ONNX's NegativeLogLikelihoodLoss (weights, ignore
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -39,13 +41,12 @@ from numpy.typing import NDArray
 
 from refimpl import ball, rational, reduce
 from refimpl.ball import Ball
-from refimpl.bounds import MARGIN, Float, mean_bound, sum_bound
+from refimpl.bounds import Float, K, form, reduced, stated
+from refimpl.choices import ALL_IGNORED, DENOMINATOR
 from refimpl.doubledouble import MUL_FLOAT, TINY, U2, mul_float, two_prod
 from refimpl.enclosure import Enclosure
 from refimpl.jit import frozen, kernel
 from refimpl.operation import (
-    ALL_IGNORED,
-    Arithmetic,
     Array,
     Clause,
     Example,
@@ -61,7 +62,7 @@ from refimpl.operation import (
     real,
 )
 from refimpl.reduce import Parts
-from refimpl.targets import class_targets, class_weight, kept_weight
+from refimpl.targets import class_targets, class_weight, mean_denominator
 
 INF, NAN = float("inf"), float("nan")
 
@@ -132,6 +133,7 @@ def nll_loss(
     ignore_index: int | None = None,
     reduction: str = "mean",
     all_ignored: str = "nan",
+    denominator: str = "weights",
 ) -> Enclosure:
     """Enclosures of the negative log-likelihood; see the module's docstring for the definition and its edges.
 
@@ -154,6 +156,7 @@ def nll_loss_vjp(
     ignore_index: int | None = None,
     reduction: str = "mean",
     all_ignored: str = "nan",
+    denominator: str = "weights",
 ) -> dict[str, Enclosure]:
     """{"log_p": enclosures of the gradient}, for a finite `cotangent` of the loss's shape; arguments and errors as above."""
     arguments = locals()
@@ -206,48 +209,44 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, cotangent: Any, **c
     g = cotangent_of(cotangent, s.output_shape).reshape(-1)
     divisor = Fraction(1) if s.denominator is None else rational.summed(s.denominator)
     with ball.precision(bits):
+        positions = list(np.unravel_index(np.asarray(where, np.int64), s.log_p.shape))
+        labels = positions.pop(1).tolist()
+        rows = np.ravel_multi_index(tuple(positions), s.shape).tolist()
+        slope = cache(lambda own, weight: rational.ball(Fraction(-own) * Fraction(weight) / divisor))
         result: list[Ball] = []
-        for flat in where:
-            position = list(np.unravel_index(int(flat), s.log_p.shape))
-            v = int(position.pop(1))
-            i = int(np.ravel_multi_index(position, s.shape))
+        for i, v in zip(rows, labels, strict=True):
             own = float(g[i if s.reduction == "none" else 0])
             if not s.kept[i] or v != int(s.index[i]) or own == 0.0:
                 result.append(arb(0))
-                continue
-            weight = Fraction(float(s.weights[i]))
-            result.append(math.nan if divisor == 0 else rational.ball(Fraction(-own) * weight / divisor))
+            else:
+                result.append(math.nan if divisor == 0 else slope(own, float(s.weights[i])))
         return result
 
 
-def bound(arithmetic: Arithmetic, **call: Any) -> Float:
+def terms(**call: Any) -> Float:
     """A product for each row, then the reduction."""
     s, _ = _setting(**call)
     with np.errstate(all="ignore"):
         loss = np.where(s.kept & (s.weights > 0.0), s.weights * np.abs(s.picked), 0.0)
-        error = loss * ((arithmetic.unit + arithmetic.store) if s.weighted else 0.0)
-    over_rows = arithmetic.over_rows()
+    product = loss if s.weighted else 0.0
+    error = form(loss.shape, unit=product, store=product, tiny=1.0 if s.weighted else 0.0)
     if s.reduction == "none":
-        result = error.reshape(s.shape)
-    elif s.denominator is None:
-        result = sum_bound(over_rows, loss, error)
-    else:
-        result = mean_bound(over_rows, loss, error, float(s.denominator.sum()))
-    return np.asarray(result * MARGIN + 2 * arithmetic.tiny)
+        return stated(error.reshape((*s.shape, K)))
+    divisor = None if s.denominator is None else float(s.denominator.sum())
+    return stated(reduced(loss, error, divisor, s.weighted))
 
 
-def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, **call: Any) -> dict[str, Float]:
-    """-g w_y/D: the denominator's sum, a quotient, a product."""
+def terms_vjp(*, cotangent: Any, **call: Any) -> dict[str, Float]:
+    """-g w_y/D: the denominator's sum (of weights; a count is rounded once), a quotient, a product, a store of two of them."""
     s, _ = _setting(**call)
     g = np.abs(cotangent_of(cotangent, s.output_shape)).reshape(-1)
-    relative = 3 * arithmetic.unit + 2 * arithmetic.store
-    if s.denominator is not None:
-        with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
+        if s.denominator is not None:
             g = g / s.denominator.sum()
-        relative = relative + float(arithmetic.over_rows().sum_error(s.denominator.size))
-    with np.errstate(invalid="ignore"):
-        rows = np.broadcast_to(g, s.index.shape) * s.weights * relative * MARGIN + 2 * arithmetic.tiny
-    return {"log_p": s.spread(rows)}
+        size = np.broadcast_to(g, s.index.shape) * s.weights
+    summed = size if s.weighted and s.denominator is not None else 0.0
+    error = form(size.shape, unit=3.0 * size, store=2.0 * size, rows=summed, tiny=2.0 + s.weights)
+    return {"log_p": stated(np.stack([s.spread(error[..., k]) for k in range(K)], axis=-1))}
 
 
 def _setting(log_p: Any, target: Any, weight: Any = None, **parameters: Any) -> tuple[Setting, dict[str, Any]]:
@@ -270,13 +269,21 @@ def _setting(log_p: Any, target: Any, weight: Any = None, **parameters: Any) -> 
         weights=weights,
         weighted=w is not None,
         reduction=given["reduction"],
-        denominator=kept_weight(index, kept, w) if given["reduction"] == "mean" else None,
+        denominator=mean_denominator(given["denominator"], index, kept, w, len(x)) if given["reduction"] == "mean" else None,
         over_nothing=0.0 if given["all_ignored"] == "zero" and not kept.any() else math.nan,
     )
     return setting, {"log_p": x, "target": target, "weight": weight, **given}
 
 
+def meaning(**call: Any) -> Hashable:
+    """What the choices come to: the divisor, and the value of 0/0 where that is 0."""
+    s, _ = _setting(**call)
+    divisor = None if s.denominator is None else rational.summed(s.denominator)
+    return divisor, repr(s.over_nothing) if divisor == 0 else None
+
+
 L2 = [[-1.0, -2.0, -0.5], [-0.25, -4.0, -3.0]]
+L3 = [[[-1.0, -2.0, -0.5], [-0.25, -4.0, -3.0]], [[-1.5, -0.125, -8.0], [-0.75, -6.0, -5.0]]]
 CLAUSES = (
     Clause(
         "NLL-1",
@@ -292,6 +299,7 @@ CLAUSES = (
             Example("mean", {"log_p": L2, "target": [0, 2]}),
             Example("mean-weighted", {"log_p": L2, "target": [0, 2], "weight": [1.0, 2.0, 4.0]}),
             Example("mean-ignored", {"log_p": L2, "target": [0, -1], "ignore_index": -1}),
+            Example("mean-dimensions", {"log_p": L3, "target": [[0, 1, 1], [1, 0, -1]], "weight": [0.5, 2.0], "ignore_index": -1}),
             Example("sum", {"log_p": L2, "target": [0, 2], "reduction": "sum"}),
         ),
     ),
@@ -335,7 +343,7 @@ OPERATION = Operation(
     summary="negative log-likelihood of log-probabilities against a class index",
     inputs={"log_p": Real("N V *"), "target": Index("N *"), "weight": Real("V", differentiable=False, optional=True)},
     parameters={"ignore_index": Whole(None), "reduction": OneOf(("mean", "sum", "none"))},
-    choices=(ALL_IGNORED,),
+    choices=(ALL_IGNORED, DENOMINATOR),
     clauses=CLAUSES,
     variations=(
         Variation("mean", {"log_p": "log_probability", "target": "index"}, ("NLL-1", "NLL-2")),
@@ -350,6 +358,7 @@ OPERATION = Operation(
     vjp=nll_loss_vjp,
     exact=exact,
     exact_vjp=exact_vjp,
-    bound=bound,
-    bound_vjp=bound_vjp,
+    meaning=meaning,
+    terms=terms,
+    terms_vjp=terms_vjp,
 )

@@ -24,26 +24,24 @@ Algorithm and error
     `refimpl.smoothing` for rows, `refimpl.reduce` for the division, `refimpl.family` for what the operation shares.
 
 Source: WeNet, LabelSmoothingLoss (wenet/models/transformer/label_smoothing_loss.py); the same in ESPnet. fairseq drops the entropy of
-the target (choice `target_entropy`); with mass s/V (choice `smoothing_mass`) it is Szegedy et al.'s smoothing.
+the target (choice `target_entropy`); with mass s/V (choice `smoothing_mass`) it is Szegedy et al.'s smoothing, with s/(V-2), and none
+on the class of padding, OpenNMT-py's before version 3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
-from refimpl import family, phases
+from refimpl import family, family_terms, phases
 from refimpl.ball import Ball
 from refimpl.bounds import Float
+from refimpl.choices import ALL_IGNORED, SMOOTHING_MASS, TARGET_ENTROPY
 from refimpl.enclosure import Enclosure, Format
 from refimpl.operation import (
-    ALL_IGNORED,
-    SMOOTHING_MASS,
-    TARGET_ENTROPY,
     WIDE,
-    Arithmetic,
     Array,
     Clause,
     Example,
@@ -59,7 +57,7 @@ from refimpl.operation import (
     cotangent_of,
     real,
 )
-from refimpl.targets import class_targets
+from refimpl.targets import class_targets, padding_class
 
 INF, NAN = float("inf"), float("nan")
 
@@ -126,14 +124,14 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, cotangent: Any, **c
     return family.exact_vjp(_setting(**call)[0], where, bits, cotangent_of(cotangent, ()))
 
 
-def bound(arithmetic: Arithmetic, **call: Any) -> Float:
-    """The largest error that correct code in that arithmetic makes: `family.bound`."""
-    return family.bound(_setting(**call)[0], arithmetic)
+def terms(**call: Any) -> Float:
+    """The error bound of the loss: `family_terms.terms`."""
+    return family_terms.terms(_setting(**call)[0])
 
 
-def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, **call: Any) -> dict[str, Float]:
-    """The same for the gradient: `family.bound_vjp`."""
-    return {"logits": family.bound_vjp(_setting(**call)[0], arithmetic, cotangent_of(cotangent, ()))}
+def terms_vjp(*, cotangent: Any, **call: Any) -> dict[str, Float]:
+    """The same for the gradient: `family_terms.terms_vjp`."""
+    return {"logits": family_terms.terms_vjp(_setting(**call)[0], cotangent_of(cotangent, ()))}
 
 
 def _setting(logits: Any, target: Any, **parameters: Any) -> tuple[family.Setting, dict[str, Any]]:
@@ -143,6 +141,8 @@ def _setting(logits: Any, target: Any, **parameters: Any) -> tuple[family.Settin
     x = real("logits", logits, 3)
     if x.shape[2] == 0:
         raise InvalidInput(f"logits has shape {x.shape}; pass (B, T, V) with at least one class")
+    mass, smoothing = given["smoothing_mass"], float(given["smoothing"])
+    without = padding_class("padding_idx", given["padding_idx"], x.shape[2]) if mass == "V-2" else None
     index, kept = class_targets(target, x.shape[:2], x.shape[2], "padding_idx", given["padding_idx"])
     setting = family.Setting(
         logits=x,
@@ -151,15 +151,21 @@ def _setting(logits: Any, target: Any, **parameters: Any) -> tuple[family.Settin
         given=None,
         weight=None,
         kept=kept,
-        smoothing=float(given["smoothing"]),
-        only_others=given["smoothing_mass"] == "V-1",
+        smoothing=smoothing,
+        only_others=mass != "V",
         entropy=given["target_entropy"] == "kept",
         shape=x.shape[:2],
         reduced=True,
         denominator=np.array([float(kept.sum() if given["normalize_length"] else len(x))]),
         all_ignored=given["all_ignored"],
+        without=without if smoothing > 0.0 else None,
     )
     return setting, {"logits": x, "target": target, **given}
+
+
+def meaning(**call: Any) -> Hashable:
+    """What the choices come to: `family.meaning`."""
+    return family.meaning(_setting(**call)[0])
 
 
 X2 = [[[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]], [[2.0, -1.0, 0.5], [0.25, 0.0, 4.0]]]
@@ -254,8 +260,9 @@ OPERATION = Operation(
     vjp=smoothed_attention_loss_vjp,
     exact=exact,
     exact_vjp=exact_vjp,
-    bound=bound,
-    bound_vjp=bound_vjp,
+    terms=terms,
+    terms_vjp=terms_vjp,
     quick=quick,
     quick_vjp=quick_vjp,
+    meaning=meaning,
 )

@@ -5,8 +5,8 @@ For a row x of V logits, p = softmax(x), class weights w (all 1 where absent) an
     loss = -sum_v w_v t_v ln p_v        dlogits_v = p_v sum_u w_u t_u - w_v t_v
 
 with t_v = (1 - eps)*[v = y] + eps/V for a class index y, t_v = (1 - eps)*s_v + eps/V for a given distribution s, which need not
-sum to 1. Reductions: "none"; "sum"; "mean", which divides by the sum of w_y over the kept rows (index) or by the
-number of rows (distribution).
+sum to 1. Reductions: "none"; "sum"; "mean", which divides by the sum of w_y over the kept rows (index; the choice `denominator`)
+or by the number of rows (distribution; the choice `distribution_denominator`).
 
 Shapes
     logits (N, V, d1, ...), target (N, d1, ...) of integers or (N, V, d1, ...) of probabilities, weight (V,); the loss has
@@ -16,8 +16,9 @@ Edges
     E1  A class with w_v t_v = 0 contributes nothing, whatever its logit: 0*inf = 0.
     E2  x_v = -inf masks class v: p_v = 0; the loss is +inf if w_v t_v > 0, and the gradient is finite all the same.
     E3  A row that holds a nan or a +inf, or only -inf, gives nan in loss and gradient.
-    E4  A row whose target is ignore_index has loss 0 and gradient 0, whatever it holds, and does not count in the mean.
-    E5  A mean over no rows (none kept, or an empty batch) is 0/0 = nan, or 0 by the choice `all_ignored`; its gradients are 0.
+    E4  A row whose target is ignore_index has loss 0 and gradient 0, whatever it holds, and does not count in the mean,
+        unless the choice `denominator` counts it.
+    E5  A mean that divides by 0 because no row is kept is 0/0 = nan, or 0 by the choice `all_ignored`; its gradients are 0.
     E6  A kept target outside [0, V) is an error, or nan in loss and gradient alike.
     E7  V = 1: the loss is 0 and so is the gradient.
 
@@ -26,31 +27,30 @@ Algorithm and error
 
 Source: Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016, section 7 (smoothing with mass
 eps/V); PyTorch's cross_entropy (weights, ignore_index, denominators). fairseq and WeNet put eps/(V-1) on the other classes
-alone (choice `smoothing_mass`); WeNet subtracts the entropy of the target (choice `target_entropy`).
+alone, OpenNMT-py before version 3 eps/(V-2) and none on the class of padding (choice `smoothing_mass`, of class indices); WeNet
+subtracts the entropy of the target (choice `target_entropy`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
-from refimpl import family, phases
+from refimpl import family, family_terms, phases, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import Float
+from refimpl.choices import ALL_IGNORED, DENOMINATOR, DISTRIBUTION_DENOMINATOR, SMOOTHING_MASS, TARGET_ENTROPY
 from refimpl.enclosure import Enclosure, Format
 from refimpl.operation import (
-    ALL_IGNORED,
-    SMOOTHING_MASS,
-    TARGET_ENTROPY,
     WIDE,
-    Arithmetic,
     Array,
     Clause,
     Example,
     IndexOrReal,
     InvalidInput,
+    NotPermitted,
     Number,
     OneOf,
     Operation,
@@ -62,7 +62,7 @@ from refimpl.operation import (
     real,
     regular,
 )
-from refimpl.targets import class_targets, class_weight, kept_weight
+from refimpl.targets import class_targets, class_weight, mean_denominator, padding_class
 
 INF, NAN = float("inf"), float("nan")
 
@@ -78,6 +78,8 @@ def softmax_cross_entropy(
     all_ignored: str = "nan",
     smoothing_mass: str = "V",
     target_entropy: str = "dropped",
+    denominator: str = "weights",
+    distribution_denominator: str = "rows",
 ) -> Enclosure:
     """Enclosures of the softmax cross-entropy of `logits`; see the module's docstring for the definition and its edges.
 
@@ -102,6 +104,8 @@ def softmax_cross_entropy_vjp(
     all_ignored: str = "nan",
     smoothing_mass: str = "V",
     target_entropy: str = "dropped",
+    denominator: str = "weights",
+    distribution_denominator: str = "rows",
 ) -> dict[str, Enclosure]:
     """{"logits": enclosures of the gradient}, for a finite `cotangent` of the loss's shape; arguments and errors as above."""
     arguments = locals()
@@ -134,15 +138,15 @@ def exact_vjp(name: str, where: Sequence[int], bits: int, *, cotangent: Any, **c
     return family.exact_vjp(setting, where, bits, cotangent_of(cotangent, setting.output_shape))
 
 
-def bound(arithmetic: Arithmetic, **call: Any) -> Float:
-    """The largest error that correct code in that arithmetic makes: `family.bound`."""
-    return family.bound(_setting(**call)[0], arithmetic)
+def terms(**call: Any) -> Float:
+    """The error bound of the loss: `family_terms.terms`."""
+    return family_terms.terms(_setting(**call)[0])
 
 
-def bound_vjp(arithmetic: Arithmetic, *, cotangent: Any, **call: Any) -> dict[str, Float]:
-    """The same for the gradient: `family.bound_vjp`."""
+def terms_vjp(*, cotangent: Any, **call: Any) -> dict[str, Float]:
+    """The same for the gradient: `family_terms.terms_vjp`."""
     setting, _ = _setting(**call)
-    return {"logits": family.bound_vjp(setting, arithmetic, cotangent_of(cotangent, setting.output_shape))}
+    return {"logits": family_terms.terms_vjp(setting, cotangent_of(cotangent, setting.output_shape))}
 
 
 def _setting(logits: Any, target: Any, weight: Any = None, **parameters: Any) -> tuple[family.Setting, dict[str, Any]]:
@@ -156,10 +160,13 @@ def _setting(logits: Any, target: Any, weight: Any = None, **parameters: Any) ->
     shape = (x.shape[0], *x.shape[2:])
     w = class_weight(weight, classes)
     t = regular("target", target)
-    index, distribution = None, None
+    mass, smoothing = given["smoothing_mass"], float(given["label_smoothing"])
+    index, distribution, without = None, None, None
     if t.dtype.kind in "iu" or (t.size == 0 and t.shape == shape):
+        if mass == "V-2":
+            without = padding_class("ignore_index", ignore, classes)
         index, kept = class_targets(t, shape, classes, "ignore_index", ignore)
-        denominator = kept_weight(index, kept, w)
+        denominator = mean_denominator(given["denominator"], index, kept, w, x.shape[0])
     else:
         t = real("target", t)
         if t.shape != x.shape:
@@ -169,8 +176,10 @@ def _setting(logits: Any, target: Any, weight: Any = None, **parameters: Any) ->
         distribution = np.ascontiguousarray(np.moveaxis(t, 1, -1).reshape(-1, classes).astype(np.float64))
         if not (np.isfinite(distribution) & (distribution >= 0)).all():
             raise InvalidInput("target holds a negative or non-finite probability; pass finite numbers that are not negative")
+        if mass == "V-2":
+            raise NotPermitted("smoothing_mass", "smoothing_mass 'V-2' goes with class indices; pass 'V' for probability targets")
         kept = np.ones(len(distribution), bool)
-        denominator = np.array([float(len(distribution))])
+        denominator = _distribution_denominator(given["distribution_denominator"], distribution, w)
     setting = family.Setting(
         logits=x,
         axis=1,
@@ -178,18 +187,38 @@ def _setting(logits: Any, target: Any, weight: Any = None, **parameters: Any) ->
         given=distribution,
         weight=w,
         kept=kept,
-        smoothing=float(given["label_smoothing"]),
-        only_others=given["smoothing_mass"] == "V-1" and index is not None,
+        smoothing=smoothing,
+        only_others=mass != "V" and index is not None,
         entropy=given["target_entropy"] == "kept",
         shape=shape,
         reduced=given["reduction"] != "none",
         denominator=denominator if given["reduction"] == "mean" else None,
         all_ignored=given["all_ignored"],
+        without=without if smoothing > 0.0 else None,
     )
     return setting, {"logits": x, "target": t, "weight": w, **given}
 
 
+def _distribution_denominator(rule: str, distribution: Float, weight: Float | None) -> Float:
+    """The numbers whose sum a mean over distributions divides by."""
+    if rule == "rows":
+        return np.array([float(len(distribution))])
+    numbers = reduce.product_terms(distribution, np.ones(1) if weight is None else weight)
+    if numbers is None:
+        why = (
+            "distribution_denominator 'weights' needs the products of weights and probabilities exactly, and one is too small or too large"
+        )
+        raise NotPermitted("distribution_denominator", f"{why}; scale the weights, or pass 'rows'")
+    return numbers
+
+
+def meaning(**call: Any) -> Hashable:
+    """What the choices come to: `family.meaning`."""
+    return family.meaning(_setting(**call)[0])
+
+
 X2 = [[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]]
+X3 = [[[1.0, 0.0, 2.0], [2.0, 0.5, 1.0], [3.0, 1.0, 0.0]], [[0.0, -1.0, 4.0], [0.0, 2.0, 0.0], [1.0, 0.25, 0.0]]]
 CLAUSES = (
     Clause(
         "SCE-1",
@@ -213,6 +242,7 @@ CLAUSES = (
     Clause(
         "SCE-3",
         examples=(
+            Example("smoothed-padding", {"logits": X2, "target": [0, 1], "label_smoothing": 0.3, "ignore_index": 1, "reduction": "sum"}),
             Example("smoothed", {"logits": X2, "target": [0, 2], "label_smoothing": 0.3, "reduction": "none"}),
             Example("smoothing-1", {"logits": X2, "target": [0, 2], "label_smoothing": 1.0, "reduction": "none"}),
             Example("smoothed-weighted", {"logits": X2, "target": [0, 2], "weight": [1.0, 2.0, 4.0], "label_smoothing": 0.3}),
@@ -224,6 +254,7 @@ CLAUSES = (
     Clause(
         "SCE-4",
         examples=(
+            Example("mean-dimensions", {"logits": X3, "target": [[0, 2, 1], [1, 1, 0]], "weight": [0.5, 2.0, 4.0], "ignore_index": 1}),
             Example("mean", {"logits": X2, "target": [0, 2]}),
             Example("mean-weighted", {"logits": X2, "target": [0, 2], "weight": [1.0, 2.0, 4.0]}),
             Example("mean-ignored", {"logits": X2, "target": [0, -100], "ignore_index": -100}),
@@ -330,6 +361,8 @@ OPERATION = Operation(
         ALL_IGNORED,
         SMOOTHING_MASS,
         TARGET_ENTROPY,
+        DENOMINATOR,
+        DISTRIBUTION_DENOMINATOR,
     ),
     clauses=CLAUSES,
     variations=VARIATIONS,
@@ -337,8 +370,9 @@ OPERATION = Operation(
     vjp=softmax_cross_entropy_vjp,
     exact=exact,
     exact_vjp=exact_vjp,
-    bound=bound,
-    bound_vjp=bound_vjp,
+    terms=terms,
+    terms_vjp=terms_vjp,
     quick=quick,
     quick_vjp=quick_vjp,
+    meaning=meaning,
 )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refimpl.ball import Ball
+from refimpl.choices import permitted
 from refimpl.enclosure import Enclosure
 from refimpl.operation import Number, Operation
 from refimpl.operations import operations
@@ -187,7 +188,7 @@ class CallSpace:
                 array = array[None] if self._batched else array
             whole[name] = array
         g = whole.pop("cotangent")
-        return whole | dict(shared.parameters), g
+        return permitted(self.operation, whole | dict(shared.parameters)), g
 
     def answer(self, call: dict[str, Any], g: Array) -> tuple[Enclosure, Evaluate]:
         """The enclosures of the output or of the gradient, and their exact form."""

@@ -59,7 +59,8 @@ def _kl_div(wrt: str | None, call: Call, g: Float) -> Float:
     p, log_q = _real(call["p"]), _real(call["log_q"])
     mass = np.exp(p) if call["log_target"] else p
     logs = np.abs(p - log_q) if call["log_target"] else _abs_log(p) + np.abs(log_q)
-    divisor = {"mean": p.size, "batchmean": len(p)}.get(call["reduction"], 1)
+    mean = p[..., 0].size if call.get("mean_over") == "rows" else p.size
+    divisor = {"mean": mean, "batchmean": len(p)}.get(call["reduction"], 1)
     if wrt is None:
         terms = _times(mass, logs)
         return terms if call["reduction"] == "none" else terms.sum() / divisor
@@ -100,11 +101,17 @@ def _nll_loss(wrt: str | None, call: Call, g: Float) -> Float:
     weight = np.ones(x.shape[1]) if call.get("weight") is None else _real(call["weight"])
     w = np.where(kept, weight[at], 0.0)
     loss = _times(w, np.abs(np.take_along_axis(x, at[:, None], axis=1)[:, 0]))
-    divisor = w.sum() if call["reduction"] == "mean" else 1.0
+    divisor = _denominator(call, w.sum(), kept) if call["reduction"] == "mean" else 1.0
     if wrt is None:
         return loss if call["reduction"] == "none" else loss.sum() / divisor
     own = np.broadcast_to(g, w.shape) / divisor * w
     return np.where(np.arange(x.shape[1]) == at[:, None], own[:, None], 0.0)
+
+
+def _denominator(call: Call, weight: float, kept: NDArray[np.bool_]) -> float:
+    """What a mean over class indices divides by."""
+    counts = {"weights": weight, "kept": np.count_nonzero(kept), "rows": kept.size, "batch": len(kept)}
+    return float(counts[call.get("denominator", "weights")])
 
 
 def _smoothed(wrt: str | None, call: Call, g: Float, *, smoothing: float, ignored: int | None, reduced: bool) -> Float:
@@ -114,10 +121,11 @@ def _smoothed(wrt: str | None, call: Call, g: Float, *, smoothing: float, ignore
     weight = np.ones(classes) if call.get("weight") is None else _real(call["weight"])
     if target.dtype.kind in "iu":
         kept = target != ignored if ignored is not None else np.ones(target.shape, bool)
-        others = call["smoothing_mass"] == "V-1"
+        others = {"V": 0, "V-1": 1, "V-2": 2}[call["smoothing_mass"]]
         off = smoothing / max(classes - others, 1)
         own = np.arange(classes) == target[..., None]
         t = np.where(own, 1.0 - smoothing + (0.0 if others else off), off)
+        t = np.where((np.arange(classes) == ignored) & (others == 2), 0.0, t)
     else:
         kept, t = np.ones(target.shape[:-1], bool), (1.0 - smoothing) * _real(target) + smoothing / classes
     c = weight * t
@@ -137,7 +145,11 @@ def _softmax_cross_entropy(wrt: str | None, call: Call, g: Float) -> Float:
     if call["reduction"] == "mean":
         weight = np.ones(len(call["logits"][0])) if call.get("weight") is None else _real(call["weight"])
         kept = target != call["ignore_index"] if call["ignore_index"] is not None else np.ones(target.shape, bool)
-        divisor = weight[target[kept]].sum() if target.dtype.kind in "iu" else float(len(target))
+        if target.dtype.kind in "iu":
+            divisor = _denominator(call, weight[target[kept]].sum(), kept)
+        else:
+            by_weight = call.get("distribution_denominator") == "weights"
+            divisor = (_real(target) * weight).sum() if by_weight else float(len(target))
     reduced, eps, ignored = call["reduction"] != "none", call["label_smoothing"], call["ignore_index"]
     return _smoothed(wrt, call, g, smoothing=eps, ignored=ignored, reduced=reduced) / divisor
 
