@@ -66,9 +66,10 @@ accuracy: .venv/test.stamp
 spec: .venv/conformance.stamp
 	$(BIN)/lossref dialects --write docs/spec/choices.md
 
-# Writes vectors/ anew, and the file that cites their digest: only after a change that is meant to change them.
+# Writes vectors/ anew, the tables that count them, and the file that cites their digest: only after a change that is meant to change them.
 generate: .venv/conformance.stamp
 	$(BIN)/lossref generate
+	$(BIN)/lossref dialects --write docs/spec/choices.md
 	$(BIN)/lossref cite --format cff > CITATION.cff
 
 clean:

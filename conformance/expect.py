@@ -25,31 +25,7 @@ from refimpl.operations import operation as find
 WHOLE = 512  # tensors of more elements are kept at NAMED indices, and as their sum; what that costs: docs/decisions/0006
 NAMED = 256
 BITS = (192, 512, 2048, ball.MAX_BITS)  # rising precisions of the exact form
-EDGES = (
-    31,
-    32,
-    33,
-    127,
-    128,
-    255,
-    256,
-    511,
-    512,
-    1023,
-    1024,
-    2047,
-    2048,
-    4095,
-    4096,
-    8191,
-    8192,
-    16384,
-    32767,
-    32768,
-    65535,
-    65536,
-    131072,
-)
+EDGES = tuple(sorted({31, 32, 33, 2**14, 2**17, *(2**n + d for n in (7, 8, 9, 10, 11, 12, 13, 15, 16) for d in (-1, 0))}))
 
 Witness = Callable[[Sequence[int], int], list[Ball]]  # the exact form: flat indices, bits -> balls
 Tensors = dict[str, Enclosure]  # "" is the output, the others are gradients by input

@@ -76,7 +76,7 @@ def serve(module: str, connection: Connection, log: str) -> None:
         except EOFError:
             return
         if request is None:
-            return
+            os._exit(0)  # a library may take half a second to shut down, and nothing of it is needed
         connection.send(reply(adapter, request))
 
 

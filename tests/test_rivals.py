@@ -42,7 +42,6 @@ def vectors() -> tuple[Vector, ...]:
 def as_fault(operation: str, off_by: float) -> Fault:
     """The right kernel, with all that it gives moved by a number."""
     kernel = right(operation)
-    assert kernel is not None
 
     def call(*given: Any) -> tuple[Array, dict[str, Array]]:
         output, gradients = kernel.call(*given)
@@ -68,7 +67,6 @@ def test_a_right_kernel_is_caught_by_nobody_and_a_gross_one_by_all(suite: Suite)
 @pytest.mark.parametrize("operation", ASKED)
 def test_comparing_with_the_reference_accuses_no_right_kernel(operation: str) -> None:
     kernel = right(operation)
-    assert kernel is not None
     assert not list(suites("torch")[0].accusations(kernel, vectors()))
 
 
@@ -99,5 +97,4 @@ def test_only_what_is_defined_is_compared() -> None:
 
 def test_a_kernel_that_raises_has_no_answer() -> None:
     kernel, refused = right("nll_loss"), read(operation="nll_loss")
-    assert kernel is not None
     assert any(called(kernel, vector.case) is None for vector in refused if vector.expectations[0].kind == "error")

@@ -62,10 +62,10 @@ def libraries() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
-def right(operation: str) -> Adapter | None:
-    """The right kernel from which the faults of an operation were made: `RIGHT` of their module, None where that isn't a backend."""
-    found = getattr(importlib.import_module(f"conformance.faults.{operation}"), "RIGHT", None)
-    return found if isinstance(found, Adapter) else None
+def right(operation: str) -> Adapter:
+    """The right kernel from which the faults of an operation were made: `RIGHT` of their module."""
+    found: Adapter = importlib.import_module(f"conformance.faults.{operation}").RIGHT
+    return found
 
 
 def scores(faults: Iterable[Fault], vectors: Iterable[Vector], asked: Iterable[Suite]) -> dict[str, dict[str, bool]]:
@@ -82,8 +82,7 @@ def scores(faults: Iterable[Fault], vectors: Iterable[Vector], asked: Iterable[S
                 continue
             (name,) = fault.adapter.operations
             if name not in against_right:
-                kernel = right(name)
-                against_right[name] = frozenset() if kernel is None else frozenset(suite.accusations(kernel, of[name]))
+                against_right[name] = frozenset(suite.accusations(right(name), of[name]))
             found[suite.name][fault.name] = any(one not in against_right[name] for one in suite.accusations(fault.adapter, of[name]))
     return found
 
