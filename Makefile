@@ -1,5 +1,8 @@
 # make conformance   install, prove the golden vectors, judge torch, jax, scipy and numpy; fails on any surprise
 # make test          lint, type check, tests
+# make examples      build the C program and install the Node adapter of docs/examples (needs cc, node and npm)
+# make backends      install every library that has an adapter, and the compilers that some of them call (Debian or Ubuntu; 5 GB);
+#                    then make conformance BACKENDS="mlx tinygrad", and make test asks them all
 # make deep          search MINUTES minutes for the inputs on which the reference is worst: tests/worst.json
 # make accuracy      make the tables of docs/accuracy.md anew from it
 # make spec          make the tables of docs/spec/choices.md anew from the dialects and the vectors
@@ -20,7 +23,7 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
 .DEFAULT_GOAL := conformance
-.PHONY: conformance test bits arm64 lint deep accuracy spec generate clean
+.PHONY: conformance test backends examples bits arm64 lint deep accuracy spec generate clean
 .DELETE_ON_ERROR:
 
 conformance: .venv/conformance.stamp
@@ -30,7 +33,9 @@ conformance: .venv/conformance.stamp
 	$(BIN)/lossref run $(BACKENDS) --tier full --jobs 2 --json $(RESULTS)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+backends: .venv/backends.stamp
 
 # Digests of a million results of every operation, and a look at the compiled code, wherever that differs.
 bits: .venv/test.stamp .venv-lowest/stamp .venv-newest/stamp
@@ -49,6 +54,17 @@ endif
 
 arm64: .venv/conformance.stamp
 	tools/arm64.sh bits --check
+
+# Programs behind the protocol: `lossref run exec:build/losses`, and the Node adapter's command stands in its file.
+examples: build/losses docs/examples/tfjs/node_modules/.package-lock.json
+
+build/losses: docs/examples/c/losses.c
+	@mkdir -p build
+	$(CC) -std=c99 -Wall -Wextra -Wpedantic -O2 -ffp-contract=off -o $@ $< -lm
+
+docs/examples/tfjs/node_modules/.package-lock.json: docs/examples/tfjs/package.json docs/examples/tfjs/package-lock.json
+	npm ci --prefix docs/examples/tfjs --ignore-scripts
+	@touch $@
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .
@@ -83,6 +99,12 @@ clean:
 
 .venv/test.stamp: pyproject.toml constraints.txt .venv/conformance.stamp
 	$(PIP) install --editable '.[torch,jax,bench,onnx,rivals,test,lint]'
+	@touch $@
+
+# They share one environment, without conflicts.
+.venv/backends.stamp: pyproject.toml constraints.txt tools/compilers.sh .venv/conformance.stamp
+	tools/compilers.sh
+	$(PIP) install --editable '.[torch,jax,tensorflow,keras,onnx,onnxruntime,mlx,paddle,tinygrad,autograd,flax]'
 	@touch $@
 
 # The dependencies alone, each at its lowest or its newest version; the code is run from here.

@@ -27,6 +27,7 @@ from conformance.case import Array, seed_of
 from conformance.cases import adversarial, counter
 from conformance.cases.counter import Draws
 from conformance.cases.random import axes_of, shape_of
+from conformance.complaint import Complaint
 from refimpl import jit
 from refimpl.choices import permitted
 from refimpl.enclosure import FORMATS, Enclosure, round_parts
@@ -50,7 +51,7 @@ SHORTER = 16  # a short call has a sixteenth of the elements
 LEAST_ROWS = 2
 
 
-class BitsError(Exception):
+class BitsError(Complaint):
     """The record can't be used, or what was asked for can't be done here; the message says why and what to do."""
 
 

@@ -20,7 +20,7 @@ if that is void too, in float64.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -104,8 +104,20 @@ def arithmetic(promise: Promise, dtype: str, classes: int = 1, rows: int = 1) ->
 
 def numbers(promise: Promise, case: Case) -> Float:
     """The K numbers, in the order of `refimpl.bounds.TERMS`, that a promise means for a case."""
-    classes, rows = _sizes(operation(case.operation), case.inputs)
-    return arithmetic(promise, case.dtype, classes, rows).numbers()
+    return numbers_of_classes(promise, case)[CLASSES.index(promise.accuracy)]
+
+
+def numbers_of_classes(promise: Promise, case: Case) -> Float:
+    """(classes, K): the same for every accuracy class, in the order of `CLASSES`, the rest of the promise being as it is."""
+    return _numbers(promise, case.dtype, *sizes(operation(case.operation), case.inputs))
+
+
+@lru_cache(maxsize=2**10)  # a run has few promises and sizes, and asks for them with every tensor
+def _numbers(promise: Promise, dtype: str, classes: int, rows: int) -> Float:
+    of = [arithmetic(replace(promise, accuracy=accuracy), dtype, classes, rows).numbers() for accuracy in CLASSES]
+    found = np.stack(of)
+    found.flags.writeable = False
+    return found
 
 
 def _sum_error(depth: int, unit: float) -> float:
@@ -202,7 +214,7 @@ def class_axis(kind: Input, array: NDArray[Any]) -> int | None:
     return array.ndim - (len(names) - position) if elastic else position
 
 
-def _sizes(stated: Operation, inputs: Mapping[str, NDArray[Any]]) -> tuple[int, int]:
+def sizes(stated: Operation, inputs: Mapping[str, NDArray[Any]]) -> tuple[int, int]:
     """The number of classes V, 1 without a class axis, and of rows: the elements of the first input, divided by V."""
     name = next(iter(stated.inputs))
     first = inputs[name]

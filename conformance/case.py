@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from conformance.complaint import Complaint
 from refimpl.enclosure import Enclosure, format_of, round_to_format
 from refimpl.operation import Index, IndexOrReal, Input, Operation, OutOfRange, Real
 
@@ -29,7 +30,7 @@ FLAGS = {
 }
 
 
-class VectorError(Exception):
+class VectorError(Complaint):
     """A vector, or a file of vectors, that can't be used; the message names the case or file, the field and the remedy."""
 
 
@@ -124,7 +125,7 @@ class Vector:
     """A case and what is expected of it, one expectation for each permitted combination of choices."""
 
     case: Case
-    expectations: tuple[Expectation, ...]
+    expectations: Sequence[Expectation]
 
 
 def exactly(value: Any, dtype: str, what: str) -> Array:

@@ -1,8 +1,6 @@
 """The command line: arguments, exit status, and sentences on what went wrong.
 
 Whatever is heavy is imported by the command that needs it, so that `lossref --help` answers at once.
-Exit status: 0 all as promised or as expected; 1 something fell short, or an expectation no longer holds; 2 wrong usage or
-bad input; 3 a backend isn't installed or the suite could not run; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,7 +15,8 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from conformance import commands
-from conformance.commands.common import BAD, FINE, INTERRUPTED, UNABLE, UsageError, say
+from conformance.commands.common import say
+from conformance.complaint import BAD, FINE, INTERRUPTED, UNABLE, Complaint
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,21 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _status(error: Exception) -> int | None:
     """The exit status of an error that its own message explains; None for a defect of ours."""
-    from conformance.bench.problem import BenchError, Unmeasurable
-    from conformance.bench.startup import ProgramError
-    from conformance.bits import BitsError
-    from conformance.dialects import DialectError
-    from conformance.expected import ExpectedError
-    from conformance.export.extra import MissingExtra
-    from conformance.report.jsonlines import ReportError
-    from conformance.runner import BackendError, UnknownBackend
-    from conformance.vectors import VectorError
     from refimpl.operation import InvalidInput
 
-    if isinstance(error, (BackendError, MissingExtra, ProgramError, Unmeasurable)):
-        return UNABLE
-    explained = (UsageError, BenchError, BitsError, DialectError, UnknownBackend, VectorError, ExpectedError, ReportError, InvalidInput)
-    return BAD if isinstance(error, explained) else None
+    if isinstance(error, Complaint):
+        return error.status
+    return BAD if isinstance(error, InvalidInput) else None
 
 
 def parser() -> argparse.ArgumentParser:

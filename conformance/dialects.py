@@ -24,6 +24,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from conformance.complaint import Complaint
 from conformance.conduct import CONDUCT
 from refimpl.choices import CHOICES
 from refimpl.operation import Choice
@@ -33,7 +34,7 @@ PACKAGED = "dialects.toml"
 KEYS = ("summary", "source", "choices", "operations", "silent")
 
 
-class DialectError(Exception):
+class DialectError(Complaint):
     """A dialect that can't be used; the message names the file, the field, its value and the remedy."""
 
 

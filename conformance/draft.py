@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from conformance.expected import DIRECTIONS, FAILING
+from conformance.deviations import DIRECTIONS, FAILING
 from conformance.runner import Result
 from refimpl.enclosure import FORMATS
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from numpy.typing import NDArray
+
+from conformance.bound import Accuracy
+from conformance.case import Case
+from conformance.texts import decimal_text, element_text, hex_text, inputs_text, number_text, place_text, short_hex
+from refimpl.enclosure import Enclosure, Format
 
 Array = NDArray[Any]
 Place = tuple[int, ...]
@@ -29,7 +34,7 @@ class Verdict(StrEnum):
 class Answer:
     """What a backend gave: its output and gradients, or the text of what it raised, and what it did to its inputs.
 
-    A backend without derivatives gives an output and no gradients.
+    A backend without derivatives gives an output and no gradients; one that can't differentiate by some inputs names them in `constants`.
     """
 
     output: Array | None
@@ -38,6 +43,52 @@ class Answer:
     modified: tuple[str, ...]
     repeat_differs: bool
     seconds: float
+    constants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Element:
+    """One element as it was judged, or the sum of all: what was expected, what came, the error that was allowed, the answer's format."""
+
+    expected: Enclosure
+    actual: Array
+    bound: float
+    target: Format
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The signed ratios (answer - truth)/bound of `count` elements: their mean `bias`, and the root of their mean square, `spread`.
+
+    What is allowed of each is what sums that round to nearest may come to (`conformance.statistics`).
+    """
+
+    count: int
+    bias: float
+    spread: float
+    bias_allowed: float
+    spread_allowed: float
+
+    @property
+    def excess(self) -> float:
+        """The larger of both in units of what is allowed of it."""
+        return max(abs(self.bias) / self.bias_allowed, self.spread / self.spread_allowed)
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether the errors, inside their bound, are no likely outcome of the promised arithmetic."""
+        return self.excess > 1.0
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What explains an answer: the values of each choice that the vector permits, and the choices of each expectation that it meets.
+
+    With those goes the conduct that it shows, of which nothing is permitted or not.
+    """
+
+    permitted: Mapping[str, frozenset[str]]
+    by: tuple[Mapping[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -45,8 +96,11 @@ class Finding:
     """The verdict on one tensor, with all that a message needs.
 
     `ratio` and `ulps` are those of the element with the largest ratio, None where no values were compared; `worst_index` is where
-    it stands (None: the tensor as a whole, or the sum of its elements), and `place` to `allowed` are texts that speak of it. `note`
-    says what the numbers don't.
+    it stands (None: the tensor as a whole, or the sum of its elements). `kept` are the accuracy classes whose bound every number kept
+    that stood where a number was expected; None where none did. `other` names the choices under which the answer is right, where it
+    isn't under those that were promised; `explained` says what explains the whole answer, where that was asked; `statistics` are those
+    of an answer inside its bound, where there are any. `note` says what the numbers don't. `place` to `allowed` are texts, spelled when
+    they are asked for, as most findings are a pass that nobody reads.
     """
 
     case: str
@@ -61,13 +115,53 @@ class Finding:
     worst_index: Place | None
     clauses: tuple[str, ...]
     flags: tuple[str, ...]
-    place: str = ""
-    inputs: str = ""
-    expected: str = ""
-    expected_hex: str = ""
-    radius: str = ""
-    actual: str = ""
-    actual_hex: str = ""
-    allowed: str = ""
+    subject: Case | None = field(default=None, repr=False, compare=False)
+    element: Element | None = field(default=None, repr=False, compare=False)
+    shapes: tuple[str, str] = ("", "")  # expected and actual, where the tensors themselves can't be compared
+    kept: tuple[Accuracy, ...] | None = None
     accuracy: str = ""
+    other: Mapping[str, str] = field(default_factory=dict)
+    explained: Explained | None = None
+    statistics: Statistics | None = None
     note: str = ""
+
+    @property
+    def place(self) -> str:
+        """What is spoken of: "output[3]", "gradient of logits"."""
+        return place_text(self.output, self.direction, self.worst_index)
+
+    @property
+    def inputs(self) -> str:
+        """What it was made from."""
+        return "" if self.subject is None else inputs_text(self.subject, self.worst_index)
+
+    @property
+    def expected(self) -> str:
+        """The expected number, with some digits more than the answer's dtype has."""
+        return self.shapes[0] if self.element is None else decimal_text(self.element.expected, self.element.target)
+
+    @property
+    def expected_hex(self) -> str:
+        """The expected number exactly."""
+        return "" if self.element is None else hex_text(self.element.expected)
+
+    @property
+    def radius(self) -> str:
+        """How far the true number may be from the expected one."""
+        radius = 0.0 if self.element is None else float(self.element.expected.radius.item())
+        return f"{radius:.2g}" if radius else ""
+
+    @property
+    def actual(self) -> str:
+        """The answer's number."""
+        return self.shapes[1] if self.element is None else element_text(self.element.actual[0])
+
+    @property
+    def actual_hex(self) -> str:
+        """The answer's number exactly."""
+        return "" if self.element is None else short_hex(float(self.element.actual[0]))
+
+    @property
+    def allowed(self) -> str:
+        """The error that the promise allowed."""
+        return "" if self.element is None else number_text(float(f"{self.element.bound:.3g}"))

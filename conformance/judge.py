@@ -2,80 +2,96 @@
 
 What is promised is the expectation whose choices agree with the backend's dialect, and the conduct that the dialect states. The shape
 comes first, then the dtype, then what the call did to its inputs and whether a second one repeats it, then the values
-(`conformance.metric`, `conformance.bound`). Of a large output the named elements are judged, and the sum of all: no sum of errors may
-exceed the sum of what is allowed.
+(`conformance.measure`).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from conformance.bound import Promise, backward_error, element_bound, forward_error, half_ulp, with_rounding, worth
+from conformance.bound import Promise, backward_terms, forward_terms
 from conformance.case import Case, Expectation, Expected, Vector
-from conformance.conduct import Conduct, without_subnormals
-from conformance.finding import Answer, Finding, Place, Verdict
-from conformance.metric import distance, spacing_at
-from conformance.texts import decimal_text, element_text, hex_text, inputs_text, number_text, place_text, short_hex
-from refimpl.enclosure import FORMATS, Enclosure, Float, Format, Kind
+from conformance.conduct import HALF_OUTPUT, REFUSAL, SUBNORMALS, Conduct, without_subnormals
+from conformance.dialects import dialects
+from conformance.finding import Answer, Explained, Finding, Verdict
+from conformance.measure import Question, measure
+from conformance.statistics import statistics
+from refimpl.bounds import K
+from refimpl.enclosure import FORMATS, Enclosure, Float
 from refimpl.operations import operation
 
-__all__ = ["UNDEFINED", "Answer", "Finding", "Verdict", "distance", "judge", "promised", "unanswered"]
+__all__ = ["UNDEFINED", "Answer", "Finding", "Verdict", "judge", "promised", "unanswered"]
 
 UNDEFINED = "the dialect's choices are not defined for this call"
+NAMED = 4  # dialects that are named as those that define it as an answer does
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class _Tensor:
-    """One tensor of a vector as it is judged; `error` and `truth` are asked only when they are needed."""
+    """One tensor of a vector as it is judged."""
 
-    case: Case
     direction: str
     name: str
-    promise: Promise
     conduct: Conduct
     expectation: Expectation
-    expected: Expected
-    error: Callable[[], Float]
-    truth: Callable[[], Enclosure]
+    question: Question
+
+    @property
+    def case(self) -> Case:
+        return self.question.case
+
+    @property
+    def expected(self) -> Expected:
+        return self.question.expected
 
 
-@dataclass(frozen=True, eq=False)
-class _Worst:
-    """The element (or the sum) with the largest ratio; `accuracy` where a number stands for a number wherever it fails."""
-
-    ratio: float
-    ulps: float
-    place: Place | None
-    expected: Enclosure | None
-    actual: Array | None
-    bound: float
-    accuracy: bool
-    note: str = ""
-
-
-_NOTHING = _Worst(0.0, 0.0, None, None, None, 0.0, accuracy=True)
-
-
-def judge(vector: Vector, answer: Answer, promise: Promise, dialect: Mapping[str, str]) -> list[Finding]:
-    """One finding for the output and one for each gradient that the vector expects."""
+def judge(vector: Vector, answer: Answer, promise: Promise, dialect: Mapping[str, str], explain: bool = False) -> list[Finding]:
+    """One finding for the output and one for each gradient that the vector expects; with what explains the answer, where that is asked."""
     case, expectation, conduct = vector.case, promised(vector, dialect), Conduct.of(dialect)
     if expectation is None:
         return unanswered(vector, Verdict.UNSUPPORTED, UNDEFINED, dialect)
     findings = []
     for tensor in _tensors(case, expectation, promise, conduct):
         finding = _finding(tensor, answer)
-        if finding.verdict == Verdict.FAIL:
-            finding = replace(finding, note="; ".join(filter(None, (finding.note, _other_choice(vector, tensor, answer)))))
-        findings.append(finding)
+        findings.append(_under_other_choices(vector, tensor, answer, finding) if finding.verdict == Verdict.FAIL else finding)
+    if explain:
+        permitted: dict[str, set[str]] = {}
+        for one in vector.expectations:
+            for name, value in one.choices.items():
+                permitted.setdefault(name, set()).add(value)
+        by = tuple(_explanations(vector, answer, promise))
+        explained = Explained({name: frozenset(values) for name, values in permitted.items()}, by)
+        findings = [replace(finding, explained=explained) for finding in findings]
     return findings
+
+
+def _explanations(vector: Vector, answer: Answer, promise: Promise) -> Iterator[Mapping[str, str]]:
+    """The choices of every expectation under which the whole answer is right, with the conduct that it shows.
+
+    Of conduct, `refusal` shows where a target names no class, `half_output` in an output for half-precision inputs, and `subnormals`
+    where the answer is right only if they may count as 0.
+    """
+    case = vector.case
+    for expectation in vector.expectations:
+        for subnormals in SUBNORMALS.values:
+            conduct = Conduct(subnormals=subnormals)
+            found = [_finding(tensor, answer).verdict for tensor in _tensors(case, expectation, promise, conduct)]
+            if Verdict.PASS not in found or not {Verdict.PASS, Verdict.UNSUPPORTED}.issuperset(found):
+                continue
+            shown = {SUBNORMALS.name: subnormals} if subnormals != SUBNORMALS.default else {}
+            if expectation.kind == "error":
+                shown[REFUSAL.name] = "nan" if answer.error is None else "error"
+            if answer.output is not None and len(conduct.output_dtypes(case.dtype)) > 1:
+                shown[HALF_OUTPUT.name] = "same" if answer.output.dtype.name == case.dtype else answer.output.dtype.name
+            yield {**expectation.choices, **shown}
+            break
 
 
 def promised(vector: Vector, dialect: Mapping[str, str]) -> Expectation | None:
@@ -105,47 +121,37 @@ def unanswered(vector: Vector, verdict: Verdict, note: str, dialect: Mapping[str
 
 
 def _tensors(case: Case, expectation: Expectation, promise: Promise, conduct: Conduct) -> list[_Tensor]:
-    """The output and the gradients of an expectation, with their computing errors (zero where an error is expected)."""
-    promise = replace(promise, flush=promise.flush or conduct.flushes(case.dtype))
+    """The output and the gradients of an expectation."""
+    if conduct.flushes(case.dtype):
+        promise = replace(promise, flush=True)
     choices, stated = expectation.choices, operation(case.operation)
     call = {**case.inputs, **case.parameters, **choices}
-    raises = expectation.kind == "error"
 
-    def output_error() -> Float:
-        if raises:
-            return np.zeros(expectation.output.shape)
-        stored = _stored(expectation.output, promise, case)
-        return forward_error(case, choices, promise) if stored is None else stored
+    def tensor(direction: str, name: str, expected: Expected, terms: Callable[[], Float], truth: Callable[[], Enclosure]) -> _Tensor:
+        if expectation.kind == "error":  # only kinds are compared, and of elements that aren't named nothing is known
+            nothing = np.broadcast_to(0.0, (expected.values.kind.size, K))
+            return _Tensor(direction, name, conduct, expectation, Question(case, replace(expected, terms=nothing), promise, terms, None))
+        return _Tensor(direction, name, conduct, expectation, Question(case, expected, promise, terms, truth))
 
-    def output_truth() -> Enclosure:
-        return stated.forward(**call)
+    def of_output() -> Float:
+        return _rows(forward_terms(case, choices), expectation.output)
 
-    tensors = [_Tensor(case, "forward", "output", promise, conduct, expectation, expectation.output, output_error, output_truth)]
-    backward: dict[str, Float] = {}
+    found = [tensor("forward", "output", expectation.output, of_output, lambda: stated.forward(**call))]
     for name, expected in expectation.gradients.items():
 
-        def error(name: str = name, expected: Expected = expected) -> Float:
-            if raises:
-                return np.zeros(expected.shape)
-            stored = _stored(expected, promise, case)
-            if stored is not None:
-                return stored
-            if not backward:
-                backward.update(backward_error(case, choices, promise))
-            return backward[name]
+        def of_gradient(name: str = name, expected: Expected = expected) -> Float:
+            return _rows(backward_terms(case, choices)[name], expected)
 
         def truth(name: str = name) -> Enclosure:
             return stated.vjp(cotangent=case.cotangent, **call)[name]
 
-        tensors.append(_Tensor(case, "backward", name, promise, conduct, expectation, expected, error, truth))
-    return tensors
+        found.append(tensor("backward", name, expected, of_gradient, truth))
+    return found
 
 
-def _stored(expected: Expected, promise: Promise, case: Case) -> Float | None:
-    """The error of every element by the terms that the vector holds; None where it holds those of some elements only, or none."""
-    if expected.terms is None or expected.where is not None:
-        return None
-    return worth(expected.terms, promise, case).reshape(expected.shape)
+def _rows(terms: Float, expected: Expected) -> Float:
+    """The coefficients of every element of a tensor, (elements, K), from an operation's, which may say the same of several."""
+    return np.broadcast_to(terms, (*expected.shape, K)).reshape(-1, K)
 
 
 def _blank(case: Case, expectation: Expectation, direction: str, name: str, verdict: Verdict, note: str = "") -> Finding:
@@ -162,8 +168,7 @@ def _blank(case: Case, expectation: Expectation, direction: str, name: str, verd
         worst_index=None,
         clauses=_spoken(case, direction),
         flags=case.flags,
-        place=place_text(name, direction, None),
-        inputs=inputs_text(case, operation(case.operation), None),
+        subject=case,
         note=note,
     )
 
@@ -179,9 +184,12 @@ def _finding(tensor: _Tensor, answer: Answer) -> Finding:
     finding, case = _judge(tensor, answer), tensor.case
     if finding.verdict == Verdict.FAIL and tensor.expectation.kind == "value" and tensor.conduct.flushes(case.dtype):
         zeros = replace(case, inputs=without_subnormals(case.inputs, case.dtype))
-        for other in _tensors(zeros, tensor.expectation, tensor.promise, tensor.conduct):
-            if (other.direction, other.name) == (tensor.direction, tensor.name):
-                found = _judge(replace(other, expected=Expected(other.expected.shape, None, other.truth())), answer)
+        if all(np.array_equal(zeros.inputs[name], value, equal_nan=True) for name, value in case.inputs.items()):
+            return finding  # no input is subnormal
+        for other in _tensors(zeros, tensor.expectation, tensor.question.promise, tensor.conduct):
+            if (other.direction, other.name) == (tensor.direction, tensor.name) and other.question.truth is not None:
+                expected = Expected(other.expected.shape, None, other.question.truth())
+                found = _judge(replace(other, question=replace(other.question, expected=expected)), answer)
                 finding = found if found.verdict == Verdict.PASS else finding
     return finding
 
@@ -193,16 +201,25 @@ def _judge(tensor: _Tensor, answer: Answer) -> Finding:
     if actual is None:
         return _absent(blank, tensor, answer)
     broken, notes = _conduct(tensor, answer, actual)
-    failed = Verdict.FAIL if broken else Verdict.PASS
     if "GEN-1" in broken or actual.dtype.name not in FORMATS:
-        return replace(blank, verdict=failed, clauses=broken, expected=_form(tensor), actual=_described(actual), note="; ".join(notes))
-    worst = _worst(tensor, actual)
-    if worst.ratio > 1.0:
-        broken += blank.clauses + (("GEN-5",) if worst.accuracy else ())
-    verdict = Verdict.FAIL if broken else Verdict.PASS
-    clauses = tuple(dict.fromkeys(broken)) or blank.clauses
-    finding = replace(blank, verdict=verdict, clauses=clauses, note="; ".join(filter(None, (*notes, worst.note))))
-    return _with_numbers(finding, tensor, worst, FORMATS[actual.dtype.name])
+        return replace(blank, verdict=Verdict.FAIL, clauses=broken, shapes=(_form(tensor), _described(actual)), note="; ".join(notes))
+    found = measure(tensor.question, actual)
+    if found.ratio > 1.0:
+        broken += blank.clauses + (("GEN-5",) if found.accuracy else ())
+        notes += ["the sum of all elements"] if found.of_all else []
+    return replace(
+        blank,
+        verdict=Verdict.FAIL if notes or found.ratio > 1.0 else Verdict.PASS,  # also of a case of one's own, without clauses
+        clauses=tuple(dict.fromkeys(broken)) or blank.clauses,
+        ratio=found.ratio,
+        ulps=found.ulps,
+        worst_index=found.place,
+        element=found.element,
+        kept=found.kept,
+        accuracy=tensor.question.promise.accuracy,
+        statistics=None if found.ratio > 1.0 else statistics(tensor.question, actual),
+        note="; ".join(notes),
+    )
 
 
 def _absent(blank: Finding, tensor: _Tensor, answer: Answer) -> Finding:
@@ -214,6 +231,8 @@ def _absent(blank: Finding, tensor: _Tensor, answer: Answer) -> Finding:
         return replace(blank, verdict=Verdict.ERROR, note=message)
     if tensor.direction == "backward" and not answer.gradients and answer.output is not None:
         return replace(blank, verdict=Verdict.UNSUPPORTED, note="the backend gives no gradients")
+    if tensor.name in answer.constants:
+        return replace(blank, verdict=Verdict.UNSUPPORTED, note=f"the backend doesn't differentiate by {tensor.name}")
     return replace(blank, verdict=Verdict.ERROR, note=f"the answer has no {blank.place}")
 
 
@@ -248,102 +267,35 @@ def _described(array: Array) -> str:
     return f"{array.dtype.name}{list(array.shape)}"
 
 
-def _worst(tensor: _Tensor, actual: Array) -> _Worst:
-    """The largest ratio among the judged elements and, of a large tensor, the sum of all."""
-    expected, target = tensor.expected, FORMATS[actual.dtype.name]
-    error = np.broadcast_to(tensor.error(), expected.shape)
-    judged = actual.reshape(-1) if expected.where is None else actual.reshape(-1)[expected.where]
-    values = _flat(expected.values)
-    bound = element_bound(error, expected, target, tensor.promise.flush).reshape(-1)
-    worst = _largest(judged, values, bound, target)
-    if worst.place is not None:
-        index = worst.place[0] if expected.where is None else int(expected.where[worst.place[0]])
-        worst = replace(worst, place=_unravel(index, expected.shape))
-    if expected.where is None or worst.ratio > 1.0 or tensor.expectation.kind == "error":
-        return worst
-    rest = _rest(tensor, actual, error.reshape(-1), target)
-    return rest if rest.ratio > worst.ratio else worst
+def _under_other_choices(vector: Vector, tensor: _Tensor, answer: Answer, failed: Finding) -> Finding:
+    """The finding on a failure, with the choices under which the answer is right, where there are some that weren't promised.
 
-
-def _largest(actual: Array, expected: Enclosure, bound: Float, target: Format) -> _Worst:
-    """The largest ratio of a flat array; its `place` is the flat index."""
-    if actual.size == 0:
-        return _NOTHING
-    ratio, ulps = distance(actual, expected, bound, target)
-    at = int(np.argmax(ratio))
-    failing = ratio > 1.0
-    accuracy = bool((np.isfinite(actual.astype(np.float64)) & (expected.kind == Kind.FINITE))[failing].all())
-    return _Worst(float(ratio[at]), float(ulps[at]), (at,), expected[at : at + 1], actual[at : at + 1], float(bound[at]), accuracy)
-
-
-def _rest(tensor: _Tensor, actual: Array, error: Float, target: Format) -> _Worst:
-    """What can be said of the elements that aren't named: their sum, or where there are infinities or nans, those."""
-    total, flush = tensor.expected.total, tensor.promise.flush
-    wide = actual.astype(np.float64).reshape(-1)
-    strange = np.flatnonzero(~np.isfinite(wide))
-    if strange.size:  # there is no sum to compare; each is held against the kernel's own enclosure
-        values = _flat(tensor.truth())[strange]
-        worst = _largest(actual.reshape(-1)[strange], values, with_rounding(error[strange], values, target, flush), target)
-        return replace(worst, place=None if worst.place is None else _unravel(int(strange[worst.place[0]]), tensor.expected.shape))
-    if total is None or not np.isfinite(error).all():
-        return _NOTHING
-    size = np.abs(wide)
-    allowed = error + half_ulp(size, target) + np.where(flush & (size < target.normal), target.normal, 0.0)
-    value = math.fsum(wide.tolist())
-    bound = math.fsum(allowed.tolist()) * (1.0 + 2.0**-50) + math.ulp(value)  # of the additions above, and of the sum itself
-    worst = _largest(np.asarray([value]), _flat(total), np.asarray([bound]), FORMATS["float64"])
-    spacings = float(spacing_at(total.hi, FORMATS["float64"]) / spacing_at(total.hi, target))
-    return replace(worst, place=None, ulps=worst.ulps * spacings, note="the sum of all elements" if worst.ratio > 1.0 else "")
-
-
-def _with_numbers(finding: Finding, tensor: _Tensor, worst: _Worst, target: Format) -> Finding:
-    """A finding with the numbers of its worst element, in figures and as texts."""
-    finding = replace(finding, ratio=worst.ratio, ulps=worst.ulps, worst_index=worst.place, accuracy=tensor.promise.accuracy)
-    if worst.expected is None or worst.actual is None:
-        return finding
-    radius = float(worst.expected.radius.item())
-    return replace(
-        finding,
-        place=place_text(tensor.name, tensor.direction, worst.place),
-        inputs=inputs_text(tensor.case, operation(tensor.case.operation), worst.place),
-        expected=decimal_text(worst.expected, target),
-        expected_hex=hex_text(worst.expected),
-        radius=f"{radius:.2g}" if radius else "",
-        actual=element_text(worst.actual[0]),
-        actual_hex=short_hex(float(worst.actual[0])),
-        allowed=number_text(float(f"{worst.bound:.3g}")),
-    )
-
-
-def _other_choice(vector: Vector, tensor: _Tensor, answer: Answer) -> str:
-    """What to say where the answer is right under choices that the backend didn't promise."""
+    Then it is the definition that differs and not the accuracy: the classes it keeps are those that it keeps under its own choices.
+    """
     own = tensor.expectation
     for other in vector.expectations:
-        if other is not own and _passes(vector.case, other, tensor, tensor.conduct, answer):
-            return _told({name: value for name, value in other.choices.items() if own.choices[name] != value}, own.choices)
+        passed = None if other is own else _passed(vector.case, other, tensor, tensor.conduct, answer)
+        if passed is not None:
+            different = {name: value for name, value in other.choices.items() if own.choices[name] != value}
+            return _told(replace(failed, kept=passed.kept), different, own.choices)
     for choice, conduct in tensor.conduct.others():
-        if _passes(vector.case, own, tensor, conduct, answer):
-            return _told(*({choice.name: getattr(one, choice.name)} for one in (conduct, tensor.conduct)))
-    return ""
+        if _passed(vector.case, own, tensor, conduct, answer) is not None:
+            return _told(failed, *({choice.name: getattr(one, choice.name)} for one in (conduct, tensor.conduct)))
+    return failed
 
 
-def _passes(case: Case, expectation: Expectation, tensor: _Tensor, conduct: Conduct, answer: Answer) -> bool:
-    """Whether the answer's part that `tensor` is about is right under another expectation or conduct."""
-    return any(
-        _finding(candidate, answer).verdict == Verdict.PASS
-        for candidate in _tensors(case, expectation, tensor.promise, conduct)
-        if (candidate.direction, candidate.name) == (tensor.direction, tensor.name)
-    )
+def _passed(case: Case, expectation: Expectation, tensor: _Tensor, conduct: Conduct, answer: Answer) -> Finding | None:
+    """The finding on the answer's part that `tensor` is about under another expectation or conduct, where it is right."""
+    for candidate in _tensors(case, expectation, tensor.question.promise, conduct):
+        if (candidate.direction, candidate.name) == (tensor.direction, tensor.name):
+            finding = _finding(candidate, answer)
+            return finding if finding.verdict == Verdict.PASS else None
+    return None
 
 
-def _told(answered: Mapping[str, str], promised: Mapping[str, str]) -> str:
+def _told(failed: Finding, answered: Mapping[str, str], promised: Mapping[str, str]) -> Finding:
     spelled = [" and ".join(f"{name} {choices[name]}" for name in answered) for choices in (answered, promised)]
-    return f"this is the answer under {spelled[0]}; the backend promised {spelled[1]}"
-
-
-def _flat(e: Enclosure) -> Enclosure:
-    return Enclosure(e.kind.reshape(-1), e.hi.reshape(-1), e.lo.reshape(-1), e.radius.reshape(-1))
-
-
-def _unravel(index: int, shape: Place) -> Place:
-    return tuple(int(i) for i in np.unravel_index(index, shape))
+    known = [one.name for one in dialects().values() if answered.items() <= one.of(failed.operation).items()]
+    whose = f" (so define it {', '.join(known[:NAMED])}{', ...' if len(known) > NAMED else ''})" if known else ""
+    note = f"this is the answer under {spelled[0]}{whose}; the backend promised {spelled[1]}"
+    return replace(failed, other=answered, note="; ".join(filter(None, (failed.note, note))))

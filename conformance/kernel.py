@@ -14,7 +14,8 @@ from conformance.bound import Promise
 from conformance.case import Vector
 from conformance.dialects import resolved
 from conformance.judge import Answer, Finding, judge
-from conformance.worker import Refusal, Request, reply
+from conformance.link import Refusal, Request
+from conformance.worker import reply
 
 # function(cotangent=array or None, **inputs, **parameters) -> (output, {input: gradient}); what it raises is its answer
 Function = Callable[..., tuple[Array, dict[str, Array]]]

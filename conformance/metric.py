@@ -52,9 +52,7 @@ def distance(actual: NDArray[Any], expected: Enclosure, bound: Float, target: Fo
         # A bound that isn't finite says nothing of values: of the infinities, only a rounding leads to one.
         stated = np.isfinite(bound)
         usable = np.where(stated, bound, np.maximum(spacing / 2, FORMATS["float64"].tiny))
-        hi, lo = two_sum(expected.hi, expected.lo)
-        difference, rest = two_sum(wide, -hi)
-        error = np.maximum(np.abs(difference + (rest - lo)) - expected.radius, 0.0)
+        error = _error(wide, expected)
         ratio = np.where(error == 0.0, 0.0, error / usable)
         ulps = error / spacing
     known = expected.radius != np.inf
@@ -74,6 +72,36 @@ def distance(actual: NDArray[Any], expected: Enclosure, bound: Float, target: Fo
         np.where(same, 0.0, np.where(other, np.inf, ratio)),
         np.where(same, 0.0, np.where(other, np.inf, ulps)),
     )
+
+
+def keeps(actual: NDArray[Any], expected: Enclosure, bounds: Float, target: Format) -> NDArray[np.bool_] | None:
+    """Of bounds (several, n), which every number of an answer (n) keeps that stands where a number is expected; None where none does.
+
+    A bound that isn't finite is kept by any number.
+    """
+    wide = np.asarray(actual).astype(np.float64)
+    there = np.flatnonzero((expected.kind == Kind.FINITE) & np.isfinite(wide) & (expected.radius != np.inf))
+    if not there.size:
+        return None
+    with np.errstate(all="ignore"):
+        error = _error(wide, expected)[there]
+        spare = bounds[:, there] - error
+        stated = np.isfinite(bounds[:, there])
+        near = ~(np.abs(spare) > NEAR * error) & (error != 0.0) & stated
+    kept: NDArray[np.bool_] = np.logical_and.reduce((spare >= 0.0) | near | ~stated, axis=1)
+    for row, column in zip(*np.nonzero(near), strict=True):
+        place = int(there[column])
+        if kept[row]:
+            ratio, _ = _in_rationals(float(wide[place]), expected, place, float(bounds[row, place]), 1.0, target)
+            kept[row] = ratio <= 1.0
+    return kept
+
+
+def _error(wide: Float, expected: Enclosure) -> Float:
+    """The distance from each number to the nearest end of its enclosure, off by less than 2^-50 of it; for numbers only."""
+    hi, lo = two_sum(expected.hi, expected.lo)
+    difference, rest = two_sum(wide, -hi)
+    return np.asarray(np.maximum(np.abs(difference + (rest - lo)) - expected.radius, 0.0))
 
 
 def magnitude(expected: Enclosure) -> Float:

@@ -7,7 +7,8 @@ from typing import Literal, get_args
 
 Kind = Literal["sequential", "lanes", "pairwise", "blocked", "online"]
 
-RESCALING = 4  # roundings of an online softmax's step: an exponential (two), a product, an addition
+EXPONENTIAL = 2
+RESCALING = EXPONENTIAL + 2  # roundings of an online softmax's step: an exponential, a product, an addition
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class Summation:
             return inside + RESCALING * blocks
         # A tree that splits into halves of whole lanes may need one level more than an even one.
         return inside + (0 if blocks <= 1 else (blocks - 1).bit_length() + 1)
+
+    def rescaling(self, terms: int) -> int:
+        """Those of them that are errors of the exponentials by which an online softmax rescales."""
+        return EXPONENTIAL * -(-terms // self.block) if self.kind == "online" else 0
 
     def _in_lanes(self, terms: int) -> int:
         used = min(self.lanes, max(terms, 1))

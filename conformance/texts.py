@@ -13,6 +13,7 @@ from conformance.bound import class_axis
 from conformance.case import Case
 from refimpl.enclosure import Enclosure, Format, Kind
 from refimpl.operation import Operation
+from refimpl.operations import operation
 
 Array = NDArray[Any]
 
@@ -63,11 +64,12 @@ def short_hex(x: float) -> str:
     return (mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa) + "p" + power
 
 
-def inputs_text(case: Case, stated: Operation, place: tuple[int, ...] | None) -> str:
+def inputs_text(case: Case, place: tuple[int, ...] | None) -> str:
     """What an element of the output was made from: all inputs where they are small, else of each what stands at `place`.
 
     That is a row of classes, an element, or where it isn't to be seen the whole; what is long is given by its dtype and shape.
     """
+    stated = operation(case.operation)
     small = all(array.size <= SMALL for array in case.inputs.values())
     shown = {name: array if small else _part(stated, name, array, place) for name, array in case.inputs.items()}
     parts = [f"{name} {_array_text(array)}" for name, array in shown.items()]

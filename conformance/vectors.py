@@ -124,22 +124,22 @@ def read(folder: str | Path | None = None, operation: str | None = None) -> list
     """The vectors of a folder, or of those installed, of one operation or of all; every file is verified first.
 
     Raises `VectorError`, naming file, field and remedy, for anything that isn't as it was sealed. The array of a recipe is made, and
-    its checksum compared, when it is first used.
+    its checksum compared, when it is first used; and so are the expectations of installed vectors read.
     """
-    vectors = _decoded(storage.verified(_folder(folder)), operation)
+    vectors = _decoded(storage.verified(_folder(folder)), operation, whole=folder is not None)
     if operation is not None and not vectors:
         raise VectorError(f"{storage.MANIFEST}: no vectors of operation {operation!r} are here; {storage.REMEDY}")
     return vectors
 
 
-def _decoded(sealed: Mapping[str, bytes], operation: str | None = None) -> list[Vector]:
+def _decoded(sealed: Mapping[str, bytes], operation: str | None = None, whole: bool = True) -> list[Vector]:
     vectors: list[Vector] = []
     for name, group in storage.names(sealed):
         if operation in (None, name):
             data = sealed.get(f"{name}/{group}.safetensors")
             if data is None:
                 raise VectorError(f"{storage.MANIFEST}: {name}/{group}.safetensors isn't listed; {storage.REMEDY}")
-            vectors += storage.decode(name, group, sealed[f"{name}/{group}.json"], data)
+            vectors += storage.decode(name, group, sealed[f"{name}/{group}.json"], data, whole)
     return vectors
 
 

@@ -1,83 +1,64 @@
 """The process in which one backend answers: one case at a time, and nothing of it reaches the screen or the parent's memory.
 
-The parent sends a `Request`, or None to stop; the worker replies with a `Description` (or a `Failure`) once it has started,
-then with an `Answer` or a `Refusal` for each request. That the process may die or hang at any point is the parent's business.
+The parent sends a function that makes the `Adapter`, and then a numbered `Request` at a time; the worker replies with a `Description` (or a
+`Failure`) under the number 0, then with an `Answer` or a `Refusal` under the number of each request. It leaves when its input ends. That
+it may die or hang at any point is the parent's business.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
-import signal
+import pickle
 import time
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from conformance.adapter import Adapter, Array, Arrays, Description, Unsupported, describe
-from conformance.judge import Answer
+from conformance.adapter import Adapter, Array, Arrays, Description, Unsupported, Unusable, describe
+from conformance.finding import Answer
 from conformance.layouts import Laid, lay
+from conformance.link import CannotStart, Failure, Refusal, Reply, Request
 
 COTANGENT = "cotangent"  # no operation has an input of that name
 
 
-@dataclass(frozen=True)
-class Request:
-    """One call of an operation in one of the adapter's modes; `layouts` says how inputs, or the cotangent, lie in memory."""
-
-    operation: str
-    mode: str
-    inputs: Arrays
-    parameters: Mapping[str, Any]
-    cotangent: Array | None
-    layouts: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """The library lacks the operation or that value of a parameter; `reason` says which."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Failure:
-    """The adapter couldn't be imported; `missing` names the module where that is why."""
-
-    reason: str
-    missing: str | None = None
-
-
-Reply = Description | Failure | Answer | Refusal
-
-
-def serve(module: str, connection: Connection, log: str) -> None:
-    """Answer requests for the adapter in `module` until told to stop; whatever is printed goes to the file `log`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(descriptor, stream)
+def main() -> None:
+    """Answer requests on the standard input until it ends; whatever else is printed goes to the standard error."""
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
     warnings.simplefilter("ignore")
-    try:
-        adapter: Adapter = importlib.import_module(module).ADAPTER
-        description = describe(adapter)
-    except Exception as error:  # a library may fail in any way while it is imported
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        connection.send(Failure(text_of(error), missing))
+
+    def send(number: int, reply: Reply) -> None:
+        pickle.dump((number, reply), replies, protocol=5)
+        replies.flush()
+
+    started = start(pickle.load(requests))
+    if isinstance(started, Failure):
+        send(0, started)
         return
-    connection.send(description)
+    adapter, description = started
+    send(0, description)
     while True:
         try:
-            request: Request | None = connection.recv()
+            number, request = pickle.load(requests)
         except EOFError:
-            return
-        if request is None:
             os._exit(0)  # a library may take half a second to shut down, and nothing of it is needed
-        connection.send(reply(adapter, request))
+        send(number, reply(adapter, request))
+
+
+def start(load: Callable[[], Adapter]) -> tuple[Adapter, Description] | Failure:
+    """Make the adapter, and ask the library for its versions."""
+    try:
+        adapter = load()
+        return adapter, describe(adapter)
+    except CannotStart as error:
+        return error.failure
+    except Unusable as error:
+        return Failure(str(error), misnamed=True)
+    except Exception as error:  # a library may fail in any way while it is imported
+        return Failure(text_of(error), error.name if isinstance(error, ModuleNotFoundError) else None)
 
 
 def reply(adapter: Adapter, request: Request) -> Answer | Refusal:
@@ -97,7 +78,7 @@ def reply(adapter: Adapter, request: Request) -> Answer | Refusal:
         return Answer(None, {}, text_of(error), (), False, time.perf_counter() - started)
     differs = not same_bits(output, again) or gradients.keys() != gradients_again.keys()
     differs = differs or any(not same_bits(value, gradients_again[name]) for name, value in gradients.items())
-    return Answer(output, gradients, None, modified, differs, seconds)
+    return Answer(output, gradients, None, modified, differs, seconds, tuple(sorted(adapter.constants)))
 
 
 def _laid(given: Arrays, request: Request) -> dict[str, Laid]:

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from refimpl import portable
+
 Float = NDArray[np.float64]
 
 # The numbers of a promise, in the order of the coefficients.
@@ -102,7 +104,7 @@ class Arithmetic:
 
 def _growth(x: float) -> float:
     """(e^x - 1)/x."""
-    return float(np.expm1(x) / x) if x > 0.0 else 1.0
+    return float(portable.expm1(x) / x) if x > 0.0 else 1.0
 
 
 def _stored(errors: Float) -> Float:
@@ -110,7 +112,7 @@ def _stored(errors: Float) -> Float:
 
     Where a is beyond the reach of float32, only float64 has such an exponential, and no dtype to store it in has an s that matters.
     """
-    return np.where(errors < FAR, np.expm1(errors * WIDEST) / WIDEST, errors)
+    return np.where(errors < FAR, portable.expm1(errors * WIDEST) / WIDEST, errors)
 
 
 def form(shape: tuple[int, ...], **coefficients: Float | float) -> Float:
@@ -164,12 +166,12 @@ class LogSoftmax:
             highest = np.argmax(logits, axis=-1, keepdims=True)
             top = np.take_along_axis(logits, highest, axis=-1)
             gap = top - logits
-            e = np.exp(-gap)
+            e = portable.exp(-gap)
             small = e.copy()
             np.put_along_axis(small, highest, 0.0, axis=-1)
             rest = small.sum(axis=-1, keepdims=True)
             total = 1.0 + rest
-            p, lse = e / total, np.log1p(rest)
+            p, lse = e / total, portable.log1p(rest)
             mean_gap = np.sum(np.where(e > 0.0, p * gap, 0.0), axis=-1, keepdims=True)
             part, first = rest / total, np.where(rest > 0.0, 1.0 / total, 0.0)
             common = {"gap": mean_gap, "log": lse, "tiny": float(logits.shape[-1])}

@@ -21,7 +21,7 @@ import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
-from refimpl import ball, rational, reduce
+from refimpl import ball, portable, rational, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import Float, form, stated
 from refimpl.enclosure import Enclosure, format_of
@@ -217,7 +217,7 @@ def largest(values: NDArray[Any]) -> float:
 def log_size(x: Float) -> Float:
     """|ln x|, and 0 where that is no real number."""
     with np.errstate(all="ignore"):
-        return np.where((x > 0.0) & (x < INF), np.abs(np.log(x)), 0.0)
+        return np.where((x > 0.0) & (x < INF), np.abs(portable.log(x)), 0.0)
 
 
 def subnormal(array: NDArray[Any]) -> NDArray[np.bool_]:
@@ -251,13 +251,13 @@ def slope_error(p: NDArray[Any], log_q: Float, log_target: bool, one: float) -> 
         if log_target:
             parts = np.abs(wide) + np.abs(log_q) + one
             value = np.abs(wide - log_q + one)
-            mass = np.exp(wide)
+            mass = portable.exp(wide)
             error = form(parts.shape, exp=parts, gap=parts * np.abs(wide), store=parts)
             finite &= np.isfinite(wide)
         else:
             logs = log_size(wide)
             parts = logs + np.abs(log_q) + one
-            value = np.abs(np.log(wide) - log_q + one)
+            value = np.abs(portable.log(wide) - log_q + one)
             mass, finite = wide, finite & (wide > 0.0) & (wide < INF)
             error = form(parts.shape, log=logs, store=logs)
         both = 2.0 * (parts + value)

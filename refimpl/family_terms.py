@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refimpl import bounds
+from refimpl import bounds, portable
 from refimpl.bounds import Float, LogSoftmax, form, times
 from refimpl.family import Setting, coefficients
 
@@ -81,7 +81,7 @@ def _rows(s: Setting) -> tuple[Float, Float]:
         entropy = np.zeros_like(main)
         errors = np.einsum("rv,rvk->rk", c, np.where(held[..., None], lp.error(), 0.0))
         if s.entropy:
-            logs = np.where(held, np.abs(np.log(t)), 0.0)
+            logs = np.where(held, np.abs(portable.log(t)), 0.0)
             entropy = (c * logs).sum(axis=1)
             slope += np.where(held, c_error * (logs + 1.0), 0.0).sum(axis=1)
         loss = main + entropy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def flat(value: Any) -> Any:
         return tuple(flat(part) for part in (value.kind, value.hi, value.lo, narrowed(value.radius)))
     if isinstance(value, Mapping):
         return {key: flat(one) for key, one in value.items()}
-    if isinstance(value, tuple | list):
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return tuple(flat(one) for one in value)
     if hasattr(value, "__dataclass_fields__"):
         return {name: flat(getattr(value, name)) for name in value.__dataclass_fields__}

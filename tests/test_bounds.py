@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance import bound
+from conformance import bound, measure
 from conformance.adapter import Adapter
 from conformance.bound import CLASSES, Accuracy, Promise, arithmetic
-from conformance.case import Case, Vector
+from conformance.case import Case
 from conformance.correct import correct
 from conformance.correct import sums as orders
 from conformance.expect import expect
-from conformance.grade import grade, kept
-from conformance.judge import Answer, judge
+from conformance.grade import grade
+from conformance.judge import judge
 from conformance.kernel import judged
 from conformance.summation import Summation
 from conformance.vectors import read
@@ -68,8 +68,8 @@ def test_no_right_kernel_is_accused_by_the_vectors(name: str) -> None:
 
 @ALL
 def test_an_eighth_of_the_bound_accuses_a_right_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    exact = bound.numbers
-    monkeypatch.setattr(bound, "numbers", lambda promise, case: exact(promise, case) / 8.0)
+    exact = bound.numbers_of_classes
+    monkeypatch.setattr(measure, "numbers_of_classes", lambda promise, case: exact(promise, case) / 8.0)
     rng = np.random.default_rng([13, *name.encode()])
     calls = (draw(rng, name, dtype, int(rng.choice((2, 3, 33, 300)))) for _ in range(40) for dtype in ("float64", "float32"))
     assert any(worst(case) > 1.0 for case in calls)
@@ -104,8 +104,8 @@ NEEDS: dict[str, Callable[[], Case]] = {
 def test_without_a_term_some_right_kernel_is_accused(term: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [NEEDS[term]() for _ in range(3)]
     assert all(worst(case) <= 1.0 for case in cases)
-    exact, place = bound.numbers, list(TERMS).index(term)
-    monkeypatch.setattr(bound, "numbers", lambda promise, case: np.where(np.arange(K) == place, 0.0, exact(promise, case)))
+    exact, place = bound.numbers_of_classes, list(TERMS).index(term)
+    monkeypatch.setattr(measure, "numbers_of_classes", lambda promise, case: np.where(np.arange(K) == place, 0.0, exact(promise, case)))
     assert any(worst(case) > 1.0 for case in cases)
 
 
@@ -160,10 +160,10 @@ def test_classes_are_nested(compute: str, dtype: str) -> None:
     assert not found["R"].any()
 
 
-def measured(adapter: Adapter, case: Case) -> tuple[Vector, Answer, Promise]:
-    made = vector(case)
-    _, answer, _ = next(iter(judged(adapter, [made])))
-    return made, answer, adapter.promises[case.dtype]
+def kept(adapter: Adapter, case: Case) -> list[tuple[Accuracy, ...] | None]:
+    """The classes that each tensor of the kernel's answer keeps."""
+    (_, _, found) = next(iter(judged(adapter, [vector(case)])))
+    return [finding.kept for finding in found]
 
 
 def test_a_grade_is_the_tightest_class_that_was_kept() -> None:
@@ -172,14 +172,13 @@ def test_a_grade_is_the_tightest_class_that_was_kept() -> None:
     far = of("log_softmax", "float32", np.ones((50, 3)), logits=RNG.normal(size=(50, 3)) + 1000.3)
     grades: dict[str, Accuracy | None] = {}
     for name in ("float64", "log1p", "pairwise", "lse-minus"):
-        sets = [kept(*measured(by_name[f"correct-{name}"], case), {}) for case in (small, far)]
-        grades[name] = grade(sets)
+        grades[name] = grade(filter(None, (one for case in (small, far) for one in kept(by_name[f"correct-{name}"], case))))
     assert grades == {"float64": "S", "log1p": "S", "pairwise": "A", "lse-minus": "B"}
     assert grade([]) is None
     assert grade([frozenset({"B"}), frozenset({"N"})]) is None
     rounded = by_name["correct-float64"]
     half = of("log_softmax", "float16", np.ones((50, 3)), logits=RNG.normal(size=(50, 3)))
-    assert grade([kept(*measured(rounded, half), {})]) == "R"
+    assert grade(filter(None, kept(rounded, half))) == "R"
 
 
 class Depth:

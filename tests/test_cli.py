@@ -13,12 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from conformance import vectors
 from conformance.case import Case, Vector
 from conformance.cli import main
 from conformance.expect import expect
+from conformance.links.process import module_source
 from conformance.report import jsonlines
 
 COTANGENT = np.array([[0.5, -1.25, 2.0]])
@@ -39,7 +41,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> list[Vector]:
 
     monkeypatch.setattr(vectors, "read", read)
     monkeypatch.setattr(vectors, "digest", lambda: "sha256:0")
-    monkeypatch.setattr("conformance.expected.packaged", lambda backend: None)
+    monkeypatch.setattr("conformance.deviations.packaged", lambda backend: None)
     return found
 
 
@@ -149,6 +151,9 @@ def test_json_lines_have_header_results_and_footer(tmp_path: Path) -> None:
         (["run", "numpy", "--json", "/dev/null/results.jsonl"], "can't be written"),
         (["run", "numpy", "--expect", "/nonexistent.toml"], "can't be read"),
         (["run", "numpy", "scipy", "--expect", "x.toml"], "--expect is about one backend, and 2 are named"),
+        (["run", "exec:cat", "--device", "cuda"], "--device is about Python adapters, and exec:cat is none"),
+        (["run", "numpy", "exec:cat", "--in-process"], "--in-process is about Python adapters, and exec:cat is none"),
+        (["run", "numpy", "--in-process", "--jobs", "2"], "--jobs is about worker processes, and --in-process has none"),
         (["show", "log_softmax/edges/none-float64"], "no case is named"),
         (["show", "log_softmax/edges/plain-float64", "--backend", "tourch"], "no backend is named"),
         (["spec", "LSM-999"], "no clause or chapter is named 'LSM-999'"),
@@ -166,8 +171,32 @@ def test_bad_input_is_2_with_one_sentence(capsys: pytest.CaptureFixture[str], ar
     assert sentence in err
 
 
+@pytest.mark.usefixtures("few")
+def test_a_device_that_is_not_there_is_3(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "numpy", "--device", "cuda"]) == 3
+    error = capsys.readouterr().err
+    assert error == "lossref: backend 'numpy' could not be started: it has no device 'cuda'; leave out --device: it runs on cpu\n"
+
+
+@pytest.mark.usefixtures("few")
+def test_in_this_process_the_results_are_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "scipy", "--case", "*/plain-*"]) == 0
+    apart = capsys.readouterr().out
+    assert main(["run", "scipy", "--case", "*/plain-*", "--in-process"]) == 0
+    assert capsys.readouterr().out == apart
+
+
 @pytest.mark.parametrize(
-    "arguments", [[], ["run"], ["run", "numpy", "--jobs", "0"], ["run", "numpy", "--timeout", "-1"], ["fly"], ["vectors", "eat"]]
+    "arguments",
+    [
+        [],
+        ["run"],
+        ["run", "numpy", "--jobs", "0"],
+        ["run", "numpy", "--timeout", "-1"],
+        ["run", "numpy", "--memory", "much"],
+        ["fly"],
+        ["vectors", "eat"],
+    ],
 )
 def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -180,7 +209,7 @@ def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str], arguments: list[st
 def test_a_backend_that_is_not_installed_is_3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "absent_adapter.py").write_text("import no_such_library")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("conformance.runner.modules", lambda names: {"numpy": "absent_adapter"})
+    monkeypatch.setattr("conformance.sources.find", lambda name, *_, **__: module_source(name, "absent_adapter"))
     kept = [tmp_path / "mine.toml", tmp_path / "old.jsonl"]
     for path in kept:
         path.write_text("precious")
@@ -257,7 +286,7 @@ def test_a_clause_is_printed_with_its_reasons_its_edge_and_its_vectors(capsys: p
 
 
 def test_backends_are_listed_with_their_versions(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("conformance.adapter.backends", lambda: ("numpy",))
+    monkeypatch.setattr("conformance.sources.backends", lambda: ("numpy",))
     assert main(["backends"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"numpy: numpy {np.__version__}; eager\n")
@@ -267,13 +296,14 @@ def test_backends_are_listed_with_their_versions(capsys: pytest.CaptureFixture[s
 def test_an_interrupt_ends_everything_with_130(tmp_path: Path) -> None:
     program = (
         "import sys\n"
-        "from conformance import cli, runner, vectors\n"
-        "import test_runner\n"
-        "vectors.read = lambda *_, **__: [test_runner.vector(test_runner.hostile.LOOP)]\n"
-        "runner.modules = lambda names: {'numpy': 'hostile'}\n"
-        "if __name__ == '__main__':\n"
-        "    sys.argv = ['lossref', 'run', 'numpy', '--expect', sys.argv[2], '--json', sys.argv[1]]\n"
-        "    sys.exit(cli.main())\n"
+        "from conformance import cli, sources, vectors\n"
+        "from conformance.links.process import module_source\n"
+        "import hostile\n"
+        "behaviours = hostile.honest, hostile.leak_a_child, hostile.loop\n"
+        "vectors.read = lambda *_, **__: [hostile.vector(behaviour) for behaviour in behaviours]\n"
+        "sources.find = lambda name, *_, **__: module_source(name, 'hostile')\n"
+        "sys.argv = ['lossref', 'run', 'numpy', '--expect', sys.argv[2], '--json', sys.argv[1]]\n"
+        "sys.exit(cli.main())\n"
     )
     script = tmp_path / "interrupted.py"
     script.write_text(program)
@@ -293,19 +323,15 @@ def test_an_interrupt_ends_everything_with_130(tmp_path: Path) -> None:
     while process.poll() is None and not flag.exists():
         time.sleep(0.05)
     assert process.poll() is None, process.communicate()
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert len(started) == 4 + 2, "a worker, its guard, and what it started at each of two calls"
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert out == ""
     assert (process.returncode, err) == (130, "lossref: interrupted\n")
-    assert not_one_is_left_of(process.pid)
-
-
-def not_one_is_left_of(group: int) -> bool:
-    """Whether a process group is empty, or is so within ten seconds (multiprocessing's own tracker leaves a moment after us)."""
-    for _ in range(200):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.05)
-    return False
+    _, alive = psutil.wait_procs(started, timeout=10)
+    assert not alive
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    assert [json.loads(line)["verdict"] for line in lines[1:]] == ["pass"] * 4, "what was judged is there"
+    with pytest.raises(jsonlines.ReportError, match="the run was cut short"):
+        jsonlines.read(tmp_path / "results.jsonl")

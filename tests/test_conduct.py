@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -37,10 +38,15 @@ def test_a_bad_target_is_refused_as_was_promised(refusal: str, passing: tuple[An
         assert all(f.clauses == ("SCE-1",) for f in found)
 
 
+def unnamed(note: str) -> str:
+    """A note without the dialects that define it so."""
+    return re.sub(r" \(so define it [^)]*\)", "", note)
+
+
 def test_a_refusal_of_the_other_kind_is_named() -> None:
     for given, promise, other, first in ((NAN, "error", "nan", "no exception was raised"), (RAISED, "nan", "error", "IndexError: target")):
         for found in findings(bad_target(), given, {"refusal": promise}):
-            assert found.note == f"{first}; this is the answer under refusal {other}; the backend promised refusal {promise}"
+            assert unnamed(found.note) == f"{first}; this is the answer under refusal {other}; the backend promised refusal {promise}"
     for found in findings(bad_target(), FINITE, {"refusal": "error"}):
         assert found.note == "no exception was raised"
 
@@ -58,7 +64,9 @@ def test_half_inputs_are_answered_in_the_dtype_that_was_promised(dtype: str) -> 
             if half and output.verdict == Verdict.FAIL:
                 other = "float32" if half_output == "same" else "same"
                 assert "GEN-2" in output.clauses
-                assert output.note.endswith(f"this is the answer under half_output {other}; the backend promised half_output {half_output}")
+                assert unnamed(output.note).endswith(
+                    f"this is the answer under half_output {other}; the backend promised half_output {half_output}"
+                )
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
@@ -74,7 +82,7 @@ def test_subnormal_results_may_be_flushed_where_that_is_promised(dtype: str) -> 
     ):
         (found,) = (f for f in findings(v, given, {"subnormals": dialect}) if f.output == "log_q")
         assert found.verdict == verdict
-    assert found.note == "this is the answer under subnormals flushed; the backend promised subnormals kept"
+    assert unnamed(found.note) == "this is the answer under subnormals flushed; the backend promised subnormals kept"
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
@@ -102,10 +110,10 @@ def test_the_judge_names_the_choices_that_differ_and_no_others() -> None:
     v = vector("softmax_cross_entropy", logits=X2, target=[0, -1], ignore_index=-1, label_smoothing=0.3)
     assert {name for e in v.expectations for name in e.choices} == {"smoothing_mass", "target_entropy", "denominator"}
     for found in findings(v, answer(v, smoothing_mass="V-1"), {"denominator": "weights"}):
-        assert found.note == "this is the answer under smoothing_mass V-1; the backend promised smoothing_mass V"
+        assert unnamed(found.note) == "this is the answer under smoothing_mass V-1; the backend promised smoothing_mass V"
     found = findings(v, answer(v, smoothing_mass="V-1", denominator="rows"), {})[0]
     assert (
-        found.note
+        unnamed(found.note)
         == "this is the answer under smoothing_mass V-1 and denominator rows; the backend promised smoothing_mass V and denominator weights"
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance import bound, judge
+from conformance import bound, judge, texts
 from conformance.bound import Promise, allowed
 from conformance.case import Case, Expectation, Expected, Vector
 from conformance.judge import Answer, Finding, Verdict
@@ -63,7 +63,7 @@ TOY = Operation(
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (bound, judge):
+    for module in (bound, judge, texts):
         monkeypatch.setattr(module, "operation", {"toy": TOY}.__getitem__)
     words = (("TOY-1", Level.MUST, "The sum is that of the row."), ("TOY-2", Level.SHOULD, "Slowly."))
     stated = {id: Section(id, level, statement, "", "toy") for id, level, statement in words}
@@ -146,6 +146,13 @@ def test_a_nan_or_an_infinity_breaks_the_clauses_of_the_case_and_no_bound(value:
     assert (found.verdict, found.clauses, found.ratio, found.ulps) == (Verdict.FAIL, ("TOY-1",), math.inf, math.inf)
     found = verdicts(v, changed(right(v), (1, 2), value, "logits"))[1]
     assert (found.verdict, found.worst_index, found.place) == (Verdict.FAIL, (1, 2), "gradient of logits[1, 2]")
+
+
+def test_a_case_without_clauses_fails_all_the_same() -> None:
+    v = vector(clauses=())
+    assert verdicts(v, changed(right(v), (0,), math.nan))[0].verdict == Verdict.FAIL
+    due = replace(impossible(), case=replace(impossible().case, clauses=()))
+    assert verdicts(due, right(v), dialect={"refusal": "error"})[0].verdict == Verdict.FAIL
 
 
 def test_a_wrong_shape_comes_before_the_values() -> None:

@@ -12,7 +12,8 @@ from conformance.bound import Promise
 from conformance.case import VectorError
 from conformance.judge import Answer
 from conformance.layouts import FAR, LAYOUTS, NO_CLASS, Laid, lay
-from conformance.worker import Request, reply
+from conformance.link import Request
+from conformance.worker import reply
 from refimpl.enclosure import FORMATS
 
 DTYPES = [*(FORMATS[name].dtype for name in FORMATS), np.dtype(np.int64)]

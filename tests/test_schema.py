@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from mutations import mutate, objects
 
 from conformance import vectors
 from conformance.case import VectorError
 from conformance.storage.schema import FOLDER, checked
 
 KINDS = ("history", "index", "manifest")
-STRANGE = (None, True, 0, -1, 2**64, 1e308, "", "x", "nan", "0x1p+0", "../x", "é", [], {}, [None], ["0x1p+0"] * 17, {"": 0})
 
 
 def schema(kind: str) -> Any:
@@ -30,12 +30,6 @@ def kind_of(path: Path) -> str:
 
 def files(folder: Path) -> Iterator[Path]:
     yield from (path for path in sorted(folder.rglob("*.json")) if path.parent.name != "schema")
-
-
-def objects(value: Any) -> Iterator[Any]:
-    yield value
-    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from objects(one)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -76,19 +70,3 @@ def passes(kind: str, value: Any) -> bool:
     except VectorError:
         return False
     return True
-
-
-def mutate(value: Any, draws: random.Random) -> None:
-    """Changes one thing somewhere in a JSON value."""
-    holders = [one for one in objects(value) if isinstance(one, dict | list) and one]
-    one = draws.choice(holders)
-    key = draws.choice(sorted(one)) if isinstance(one, dict) else draws.randrange(len(one))
-    action = draws.randrange(4)
-    if action == 0:
-        del one[key]
-    elif action == 1 and isinstance(one, dict):
-        one[draws.choice(("extra", "kind", "hi", "../x", ""))] = one[key]
-    elif action == 2 and isinstance(one, list):
-        one.append(one[key])
-    else:
-        one[key] = copy.deepcopy(draws.choice(STRANGE))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from conformance.adapter import Adapter, Array, Arrays, Unsupported, installed
+from conformance.adapter import Adapter, Array, Arrays, Idiom, Unsupported, installed
 from conformance.bound import Promise
 
 Gradients = dict[str, Callable[[Array], Array]]  # each input's, as a function of the cotangent
@@ -141,4 +141,11 @@ ADAPTER = Adapter(
     },
     call=call,
     versions=lambda: installed("numpy"),
+    idiom=Idiom(
+        tensor="np.array({values}, dtype=np.{dtype})",
+        number="float({})",
+        total="{}.sum(dtype=np.float64)",
+        forward="output, _ = {call}",
+        backward="_, gradients = {call}\n{gradient} = gradients['{name}'](cotangent)",
+    ),
 )

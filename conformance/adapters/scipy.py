@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from conformance.adapter import Adapter, Array, Arrays, installed
+from conformance.adapter import Adapter, Array, Arrays, Idiom, installed
 from conformance.bound import Promise
 
 
@@ -58,4 +58,5 @@ ADAPTER = Adapter(
     composed=frozenset({"entropy", "entropy_with_logits", "cross_entropy", "kl_divergence"}),
     call=call,
     versions=lambda: installed("scipy", "numpy"),
+    idiom=Idiom(tensor="np.array({values}, dtype=np.{dtype})", number="float({})", total="{}.sum(dtype=np.float64)"),
 )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refimpl
+from conformance.complaint import UNABLE, Complaint
 from refimpl.enclosure import FORMATS
 
 Array = NDArray[Any]
@@ -31,12 +32,14 @@ _CHECKED = 1 << 22  # elements of a gradient that are checked, up to a whole seq
 _CHUNK = 1 << 24  # elements that are drawn at a time
 
 
-class BenchError(Exception):
+class BenchError(Complaint):
     """What was asked for can't be timed; the message says why and what to write."""
 
 
-class Unmeasurable(Exception):
+class Unmeasurable(Complaint):
     """This system doesn't tell what was asked for; the message says what is missing."""
+
+    status = UNABLE
 
 
 @dataclass(frozen=True)

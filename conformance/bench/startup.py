@@ -18,6 +18,8 @@ from statistics import quantiles
 
 import numpy as np
 
+from conformance.complaint import UNABLE, Complaint
+
 _ROOT = Path(__file__).parents[2]
 _NUMBA = "import numba"
 _HELP = "import sys; sys.argv = ['lossref', '--help']; from conformance.cli import main; main()"
@@ -25,8 +27,10 @@ _HELP = "import sys; sys.argv = ['lossref', '--help']; from conformance.cli impo
 Clock = Callable[[str, Path], float]  # the seconds that a program takes, with a folder of compiled kernels
 
 
-class ProgramError(Exception):
+class ProgramError(Complaint):
     """A program that is timed has failed; the message is the last line of what it said."""
+
+    status = UNABLE
 
 
 @dataclass(frozen=True)

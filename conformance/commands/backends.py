@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from conformance.commands.common import FINE, Commands, say
+from conformance.commands.common import Commands, say
+from conformance.complaint import FINE
 
 
 def add(commands: Commands) -> None:
@@ -15,16 +16,19 @@ def add(commands: Commands) -> None:
 
 def backends(given: argparse.Namespace) -> int:
     """Run the command; the exit status."""
-    from conformance.adapter import backends
-    from conformance.runner import BackendError, Run, modules
+    from conformance.adapter import Unusable
+    from conformance.runner import BackendError, Run
+    from conformance.sources import OURS, UnknownBackend, find, named
 
-    for name in backends():
+    for name, origin in named().items():
         try:
-            with Run(modules([name]), []) as run:
+            with Run([find(name)], []) as run:
                 about = run.descriptions[name]
-        except BackendError as error:
+        except (BackendError, UnknownBackend, Unusable) as error:
             say(f"{name}: {error}")
             continue
-        say(f"{name}: {', '.join(f'{package} {version}' for package, version in about.versions.items())}; {', '.join(about.modes)}")
+        versions = ", ".join(f"{package} {version}" for package, version in about.versions.items())
+        declared = "" if origin == OURS else f" (declared by {origin})"
+        say(f"{name}{declared}: {versions}; {', '.join(mode.name for mode in about.modes)}")
         say("  " + ", ".join(name + (" (composed)" if name in about.composed else "") for name in about.operations))
     return FINE

@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from conformance.commands.common import FINE, UNABLE, Commands, count, say, writable
+from conformance.commands.common import Commands, count, say, writable
+from conformance.complaint import FINE, UNABLE
 
 
 def add(commands: Commands) -> None:

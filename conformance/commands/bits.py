@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from conformance.commands.common import FINE, SHORT, Commands, UsageError, count, say, writable
+from conformance.commands.common import Commands, UsageError, count, say, writable
+from conformance.complaint import FINE, SHORT
 
 
 def add(commands: Commands) -> None:

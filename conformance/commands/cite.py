@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from conformance.commands.common import FINE, Commands, say
+from conformance.commands.common import Commands, say
+from conformance.complaint import FINE
 
 
 def add(commands: Commands) -> None:

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from conformance.complaint import Complaint
+
 if TYPE_CHECKING:
     from conformance.vectors import Vector
-
-FINE, SHORT, BAD, UNABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-class UsageError(Exception):
+class UsageError(Complaint):
     """The arguments can't be what was meant; the message says why and what to write."""
 
 
@@ -35,12 +35,21 @@ def count(text: str) -> int:
 
 def seconds(text: str) -> float:
     """An argument that is a time."""
+    return _positive(text, "time", "seconds")
+
+
+def gibibytes(text: str) -> float:
+    """An argument that is a size of memory, in bytes."""
+    return 2**30 * _positive(text, "size", "GiB")
+
+
+def _positive(text: str, what: str, unit: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write a positive number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is no {what}; write a positive number of {unit}")
     return value
 
 
@@ -58,6 +67,8 @@ def select(operation: str | None, dtype: str | None, globs: Sequence[str] | None
 
     if dtype is not None and dtype not in FORMATS:
         raise UsageError(f"no dtype is named {dtype!r}; the dtypes are {', '.join(FORMATS)}")
+    if tier not in TIERS:
+        raise UsageError(f"no tier is named {tier!r}; the tiers are {', '.join(TIERS)}")
     found = vectors.read(operation=None if operation is None else find(operation).name)
     for glob in globs or ():
         if not any(fnmatchcase(vector.case.id, glob) for vector in found):

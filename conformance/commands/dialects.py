@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from conformance.commands.common import FINE, Commands, UsageError, say
+from conformance.commands.common import Commands, UsageError, say
+from conformance.complaint import FINE
 
 MAKER = "make spec"
 

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance.commands.common import FINE, SHORT, Commands, UsageError, count, say, writable
+from conformance.commands.common import Commands, UsageError, count, say, writable
+from conformance.complaint import FINE, SHORT
 
 if TYPE_CHECKING:
     from conformance.faults.matrix import Matrix, Row

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from conformance.commands.common import FINE, Commands, UsageError, say, writable_folder
+from conformance.commands.common import Commands, UsageError, say, writable_folder
+from conformance.complaint import FINE
 
 
 def add(commands: Commands) -> None:

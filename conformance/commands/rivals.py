@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from conformance.commands.common import FINE, UNABLE, Commands, UsageError, say, writable
+from conformance.commands.common import Commands, UsageError, say, writable
+from conformance.complaint import FINE, UNABLE
 
 
 def add(commands: Commands) -> None:

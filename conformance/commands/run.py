@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from conformance.commands.common import FINE, SHORT, Commands, UsageError, count, seconds, select, writable
+from conformance.commands.common import Commands, UsageError, count, gibibytes, say, seconds, select, writable
+from conformance.complaint import FINE, SHORT
+
+if TYPE_CHECKING:
+    from conformance.link import Source
 
 
 def add(commands: Commands) -> None:
     """The command and its arguments."""
     command = commands.add_parser("run", help="judge backends", description="Ask backends for their answers and judge them.")
     command.set_defaults(command=run)
-    command.add_argument("backends", nargs="+", metavar="BACKEND", help="torch, jax, scipy, numpy, ... (see `lossref backends`)")
+    command.add_argument(
+        "backends",
+        nargs="+",
+        metavar="BACKEND",
+        help="torch, jax, ... (see `lossref backends`), exec:COMMAND, dir:FOLDER, or package.module:function with --operation",
+    )
     command.add_argument("--operation", metavar="O", help="only this operation")
     command.add_argument("--dtype", metavar="D", help="only this dtype")
     command.add_argument("--case", metavar="GLOB", action="append", help="only the cases that match (may be repeated)")
@@ -24,43 +36,114 @@ def add(commands: Commands) -> None:
     command.add_argument("--expect", metavar="F", type=Path, help="known deviations, instead of those that come with the package")
     command.add_argument("--write-expect", metavar="F", type=Path, help="draft a file of known deviations from what failed")
     command.add_argument("--dialect", metavar="D", help="judge by this dialect: a name (see `lossref dialects`) or a file of your own")
-    command.add_argument("--jobs", metavar="N", type=count, default=1, help="backends that run at the same time (default 1)")
+    command.add_argument("--infer-dialect", action="store_true", help="work out from the answers which dialect each backend follows")
+    command.add_argument(
+        "--tensors", metavar="T", default="numpy", help="what functions get: numpy (default), torch or jax, which differentiate them"
+    )
+    command.add_argument(
+        "--promise",
+        metavar="P",
+        action="append",
+        help="what functions promise: DTYPE=CLASS, then any of ,compute=D ,store=D ,summation=KIND:LANES:BLOCK ,flush=true ,exp=X ,log=X "
+        ",gap=X, like float16=N,compute=float32 (may be repeated; default: class A for float64 and float32)",
+    )
+    command.add_argument(
+        "--validate", action="store_true", help="exec: and dir: refuse messages with fields that the protocol doesn't have"
+    )
+    command.add_argument("--jobs", metavar="N", type=count, default=1, help="worker processes that run at the same time (default 1)")
     command.add_argument("--timeout", metavar="S", type=seconds, help="seconds that a case may take (default: by its size)")
+    command.add_argument(
+        "--memory", metavar="GIB", type=gibibytes, help="memory that a worker process may take (default: 8, or 3/4 of the machine's)"
+    )
+    command.add_argument("--device", metavar="D", help="a device of the backend's library: cuda, mps, ... (default: cpu)")
+    command.add_argument("--in-process", action="store_true", help="call adapters in this process, for a debugger; survives nothing")
 
 
 def run(given: argparse.Namespace) -> int:
     """Run the command; the exit status."""
-    from conformance import dialects, expected, vectors
+    from conformance import deviations, dialects, vectors
+    from conformance.checking import unanswered
     from conformance.draft import draft
+    from conformance.infer import infer
+    from conformance.links.here import HereSource
+    from conformance.links.process import WorkerSource
     from conformance.report import jsonlines, terminal
-    from conformance.runner import Run, modules
+    from conformance.report.inference import described
+    from conformance.runner import Result, Run
+    from conformance.sources import Options, command_of, find, is_function
 
-    backends = modules(list(dict.fromkeys(given.backends)))
+    backends = list(dict.fromkeys(given.backends))
+    functions = list(filter(is_function, backends))
+    if not functions and (given.promise or given.tensors != "numpy"):
+        raise UsageError("--promise and --tensors are about functions; name one as package.module:function, or leave them out")
+    promises = tuple(given.promise or ())
+    options = Options(given.dialect, given.operation, given.dtype, promises, given.tensors, given.device, strict=given.validate)
+    sources = [find(name, options) for name in backends]
+    _refuse_what_is_of_others(given, sources)
+    if given.in_process:
+        sources = [HereSource(source.name, source.load) for source in sources if isinstance(source, WorkerSource)]
     dialect = None if given.dialect is None else dialects.named(given.dialect)
     for option, path in (("--expect", given.expect), ("--write-expect", given.write_expect)):
         if path is not None and len(backends) > 1:
             raise UsageError(f"{option} is about one backend, and {len(backends)} are named; run each on its own")
     tier = given.tier or ("core" if given.case is None else "full")  # whoever names a case is to get it
     chosen, ids = select(given.operation, given.dtype, given.case, tier)
-    known = {name: expected.packaged(name) if given.expect is None else expected.read(given.expect) for name in backends}
-    if given.operation is None:
-        for expectations in filter(None, known.values()):
-            expected.refuse_unknown(expectations, ids)
+    known = {name: deviations.packaged(name) if given.expect is None else deviations.read(given.expect) for name in backends}
+    for expectations in filter(None, known.values()):
+        deviations.refuse_unknown(expectations, ids, given.operation)
     for path in filter(None, (given.json, given.write_expect)):
         writable(path)
     out = terminal.console(sys.stdout)
-    with Run(backends, chosen, given.jobs, given.timeout, dialect) as run, terminal.progress(out, run.total) as bar:
-        about = run.descriptions
+    results: list[Result] = []
+    with (
+        Run(sources, chosen, given.jobs, given.timeout, dialect, given.memory, tier, given.infer_dialect) as run,
+        terminal.progress(out, run.total) as bar,
+    ):
+        about = {name: replace(one, command=command_of(name, options)) for name, one in run.descriptions.items()}
         if given.json is not None:
             given.json.write_bytes(b"")  # an interrupted run leaves no older results
-        results = list(terminal.follow(run.results(), bar))
-    results.sort(key=lambda result: list(backends).index(result.backend))
+        try:
+            results.extend(terminal.follow(run.results(), bar))  # what came before an interrupt stays
+        except KeyboardInterrupt:
+            if given.json is not None:
+                jsonlines.write(given.json, results, about, vectors.digest(), whole=False)
+            raise
+    results.sort(key=lambda result: (backends.index(result.backend), result.number))  # whoever answered first
     of = {name: [result for result in results if result.backend == name] for name in backends}
-    comparisons = {name: expected.compare(of[name], known[name], about[name].versions) for name in backends}
+    comparisons = {name: deviations.compare(of[name], known[name], about[name].versions, about[name].idle(tier)) for name in backends}
     if given.json is not None:
         jsonlines.write(given.json, results, about, vectors.digest())
     if given.write_expect is not None:
         (name,) = backends
         given.write_expect.write_text(draft(results, about[name].versions), encoding="utf-8")
+    if given.infer_dialect:
+        for name in backends:
+            say(described(name, infer(of[name])) + "\n")
     terminal.summary(out, comparisons, results, about)
-    return FINE if all(comparison.holds for comparison in comparisons.values()) else SHORT
+    unkept = [sentence for name in functions if not given.case for sentence in unanswered(of[name], about[name])]
+    for sentence in unkept:
+        say(sentence)
+    return FINE if all(comparison.holds for comparison in comparisons.values()) and not unkept else SHORT
+
+
+def _refuse_what_is_of_others(given: argparse.Namespace, sources: Sequence[Source]) -> None:
+    """Refuse what a backend that isn't a Python adapter can't do or what only a program can, and what can't be done in this process."""
+    from conformance.links.folder import FolderSource
+    from conformance.links.process import WorkerSource
+    from conformance.links.program import ProgramSource
+    from conformance.sources import is_function
+
+    strangers = [source.name for source in sources if not isinstance(source, WorkerSource)]
+    functions = [source.name for source in sources if is_function(source.name)]
+    for option, wanted, others in (
+        ("--device", given.device is not None, strangers + functions),
+        ("--in-process", given.in_process, strangers),
+    ):
+        if wanted and others:
+            raise UsageError(f"{option} is about Python adapters, and {others[0]} is none; leave out one of them")
+    if given.validate and not any(isinstance(source, ProgramSource | FolderSource) for source in sources):
+        raise UsageError("--validate is about the messages of exec: and dir:, and none is named; leave it out")
+    bounds = (("--timeout", given.timeout is not None), ("--memory", given.memory is not None), ("--jobs", given.jobs > 1))
+    for option, wanted in bounds:
+        if given.in_process and wanted:
+            raise UsageError(f"{option} is about worker processes, and --in-process has none; leave out one of them")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from conformance.commands.common import FINE, Commands, UsageError, say
+from conformance.commands.common import Commands, UsageError, say
+from conformance.complaint import FINE
 
 if TYPE_CHECKING:
     from conformance.spec import Section

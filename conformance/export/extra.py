@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from conformance.complaint import UNABLE, Complaint
 
-class MissingExtra(Exception):
+
+class MissingExtra(Complaint):
     """An optional dependency isn't installed; the message names the remedy."""
+
+    status = UNABLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 
 from conformance.judge import Finding, Verdict
 from conformance.spec import Level, sections
@@ -12,8 +13,11 @@ BODY = " " * 8
 COLUMN = 11  # where a line's text starts, after its label
 
 
-def message(finding: Finding, backend: str, version: str, mode: str) -> str:
-    """The message on one finding of `backend` at `version`, asked in `mode` ("eager" goes unsaid)."""
+def message(finding: Finding, backend: str, version: str, mode: str, again: str = "") -> str:
+    """The message on one finding of `backend` at `version`, asked in `mode` ("eager" goes unsaid).
+
+    `again` is the line that asks the case again; without it, that of a backend that its name is enough for.
+    """
     case = finding.case.removeprefix(f"{finding.operation}/")
     named = " ".join(filter(None, (backend, version)))
     words = [finding.verdict.upper(), finding.operation, case, named, finding.dtype, finding.direction]
@@ -29,8 +33,13 @@ def message(finding: Finding, backend: str, version: str, mode: str) -> str:
     why = "; ".join(filter(None, (finding.note, ", ".join(finding.flags)))) or _statement(finding)
     if why:
         lines.append(HEAD + _line("why", why, width=COLUMN + len(BODY) - len(HEAD)))
-    lines.append(HEAD + _line("again", f"lossref run {backend} --case {finding.case}", width=COLUMN + len(BODY) - len(HEAD)))
+    lines.append(HEAD + _line("again", again or command_line(shlex.quote(backend), finding.case), width=COLUMN + len(BODY) - len(HEAD)))
     return "\n".join(lines)
+
+
+def command_line(command: str, case: str) -> str:
+    """The line that asks one case again; `command` is a source's."""
+    return f"lossref run {command} --case {case}"
 
 
 def clauses_text(finding: Finding) -> str:

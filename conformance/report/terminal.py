@@ -1,4 +1,4 @@
-"""The report for people: progress while it runs, then a table of backends and operations and what was not expected.
+"""The report for people: progress while it runs, then the grades of backends and operations and what was not expected.
 
 Colour and the progress bar appear on a terminal only; NO_COLOR is respected.
 """
@@ -13,15 +13,13 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
 from conformance.adapter import Description
-from conformance.expected import FAILING, Comparison
+from conformance.deviations import Comparison
 from conformance.judge import Verdict
-from conformance.report.message import message
+from conformance.report import grades
+from conformance.report.message import command_line, message
 from conformance.runner import Result
-from refimpl.enclosure import FORMATS
 
 SHOWN = 5  # unexpected findings that are shown in full
 PLAIN_WIDTH = 140  # columns where there is no terminal to ask
@@ -56,13 +54,14 @@ def follow(results: Iterable[Result], bar: Progress | None) -> Iterator[Result]:
 
 
 def summary(out: Console, comparisons: Mapping[str, Comparison], results: Sequence[Result], about: Mapping[str, Description]) -> None:
-    """The table, then the worst of the unexpected findings in full, then what no longer holds, then one line."""
-    _table(out, comparisons, results, about)
+    """The grades, then the worst of the unexpected findings in full, then what no longer holds, then one line."""
+    _tables(out, comparisons, results, about)
     unexpected = [result for comparison in comparisons.values() for result in comparison.unexpected]
     for result in worst(unexpected)[:SHOWN]:
         out.print()
-        version = " ".join(list(about[result.backend].versions.values())[:1])
-        _plain(out, message(result.finding, result.backend, version, result.mode))
+        description = about[result.backend]
+        again = command_line(description.command, result.finding.case)
+        _plain(out, message(result.finding, result.backend, description.version, result.mode, again))
     if len(unexpected) > SHOWN:
         out.print()
         _plain(out, f"... and {len(unexpected) - SHOWN} more; --json FILE keeps them all")
@@ -90,36 +89,20 @@ def worst(results: Sequence[Result]) -> list[Result]:
     return [result for _, result in sorted(ordered, key=lambda pair: pair[0])]
 
 
-def _table(out: Console, comparisons: Mapping[str, Comparison], results: Sequence[Result], about: Mapping[str, Description]) -> None:
-    operations = sorted({result.finding.operation for result in results})
-    for backend, description in about.items():
-        excused = {id(result) for result, _ in comparisons[backend].expected}
-        dtypes = [dtype for dtype in FORMATS if any(r.finding.dtype == dtype for r in results if r.backend == backend)]
-        versions = " ".join(f"{name} {version}" for name, version in description.versions.items())
-        table = Table(title=f"{backend} ({versions})", title_justify="left", title_style="bold")
-        table.add_column("operation")
-        for dtype in dtypes:
-            table.add_column(dtype, justify="right")
-        for operation in operations:
-            there = [result for result in results if result.backend == backend and result.finding.operation == operation]
-            cells = [_cell([result for result in there if result.finding.dtype == dtype], excused) for dtype in dtypes]
-            table.add_row(operation + (" (composed)" if operation in description.composed else ""), *cells)
+def _tables(out: Console, comparisons: Mapping[str, Comparison], results: Sequence[Result], about: Mapping[str, Description]) -> None:
+    """The grades, what their signs mean, and a paragraph on each backend."""
+    for table in grades.grades(results):
         out.print(table)
-    _plain(out, "passed / expected to fail / FAILED; - unsupported")
-
-
-def _cell(results: Sequence[Result], excused: set[int]) -> Text:
-    passed = sum(result.finding.verdict == Verdict.PASS for result in results)
-    failing = [result for result in results if result.finding.verdict in FAILING]
-    known = sum(id(result) in excused for result in failing)
-    if not passed and not failing:
-        return Text("-", "dim")
-    cell = Text(str(passed), "green")
-    if known or failing:
-        cell.append(f" / {known}", "yellow")
-    if len(failing) > known:
-        cell.append(f" / {len(failing) - known}", "bold red")
-    return cell
+        out.print()
+    _plain(out, grades.key(results))
+    for backend, description in about.items():
+        own = [result for result in results if result.backend == backend]
+        versions = " ".join(f"{name} {version}" for name, version in description.versions.items())
+        out.print()
+        _plain(out, f"{backend} ({versions}): {_last_line({backend: comparisons[backend]}, own)}")
+        _plain(out, grades.clauses(own))
+        if suspicion := grades.suspicion(own):
+            _plain(out, suspicion)
 
 
 def _last_line(comparisons: Mapping[str, Comparison], results: Sequence[Result]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from conformance.adapter import Adapter, Array, Arrays, Unsupported
-from conformance.adapters.torch import call, to_numpy, to_tensor
+from conformance.adapters.torch import OPERATIONS, apply, to_numpy, to_tensor
 from conformance.case import Vector
 from conformance.faults import Fault
 from conformance.rivals import Accusations, Suite, on_our_cases
@@ -80,9 +80,9 @@ def _sample(operation: str, names: tuple[str, ...], name: str, given: Any) -> Sa
     if "weight" in parameters:
         inputs["weight"] = to_numpy(parameters.pop("weight"))
     wide = {key: value.astype(np.float32) if value.dtype.itemsize == 2 else value for key, value in inputs.items()}
-    shape = call(operation, "eager", wide, parameters, None)[0].shape
+    shape = apply(OPERATIONS[operation], wide, parameters, None)[0].shape
     cotangent = to_numpy(torch.randn(shape).to(given.input.dtype))
-    output, gradients = call(operation, "eager", wide, parameters, cotangent.astype(wide[names[0]].dtype))
+    output, gradients = apply(OPERATIONS[operation], wide, parameters, cotangent.astype(wide[names[0]].dtype))
     answers = {"": output, **gradients}
     return Sample(name, inputs, parameters, cotangent, {key: value.astype(cotangent.dtype) for key, value in answers.items()})
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from conformance.case import Array, Case, Expectation, Expected, Recipe, Vector
 from conformance.storage import tensors
-from conformance.storage.lazy import Inputs, made
+from conformance.storage.lazy import Expectations, Inputs, made
 from conformance.storage.pages import page
 from conformance.storage.schema import checked
 from conformance.storage.text import line, number, parse, wrong
@@ -24,8 +24,11 @@ ELEMENTS = 2**40  # of a tensor, most of which isn't kept
 DTYPES = {"int64": np.dtype(np.int64)} | {name: found.dtype for name, found in FORMATS.items()}
 
 
-def decode(operation: str, group: str, index: bytes, data: bytes) -> list[Vector]:
-    """The vectors of one operation and group from its two files; raises `VectorError` for anything that is not as described."""
+def decode(operation: str, group: str, index: bytes, data: bytes, whole: bool = True) -> list[Vector]:
+    """The vectors of one operation and group from its two files; raises `VectorError` for anything that is not as described.
+
+    Unless it is to be read as a `whole`, the expectations of a vector are read, and refused, when they are first used.
+    """
     name = f"{operation}/{group}.json"
     found = checked("index", name, parse(name, index))
     for field, value in {"group": group, "operation": operation}.items():
@@ -43,6 +46,8 @@ def decode(operation: str, group: str, index: bytes, data: bytes) -> list[Vector
         for inner, entry in enumerate(one["vectors"])
     ]
     reader.finish(found["notes"], vectors)
+    if whole:
+        reader.finish_tensors(vectors)
     return vectors
 
 
@@ -55,16 +60,21 @@ class _Reader:
         self.used: set[str] = set()
 
     def finish(self, notes: Mapping[str, str], vectors: Sequence[Vector]) -> None:
-        """What can be told once all is read: nothing is left over, or there twice."""
-        unused = self.tensors.keys() - self.used
-        if unused:
-            raise wrong(self.file, f"tensor {min(unused)}", "it belongs to no vector")
+        """What can be told of all vectors together: nothing is left over, or there twice."""
         flags = {flag for vector in vectors for flag in vector.case.flags}
         if notes.keys() != flags:
             raise wrong(self.name, "notes", f"{min(notes.keys() ^ flags)!r} is explained without a vector that has it, or the reverse")
         ids = [vector.case.id for vector in vectors]
         if len(set(ids)) != len(ids):
             raise wrong(self.name, "sets", f"the id {max(ids, key=ids.count)} is there twice")
+
+    def finish_tensors(self, vectors: Sequence[Vector]) -> None:
+        """Read what is read when it is used, after which no tensor may be left over."""
+        for vector in vectors:
+            len(vector.expectations)
+        unused = self.tensors.keys() - self.used
+        if unused:
+            raise wrong(self.file, f"tensor {min(unused)}", "it belongs to no vector")
 
     def vector(self, entry: dict[str, Any], parameters: dict[str, Any], path: str) -> Vector:
         prefix, dtype = self.name.removesuffix(".json") + "/", entry["dtype"]
@@ -78,9 +88,10 @@ class _Reader:
         cotangent = arrays.pop("cotangent", None)
         if isinstance(cotangent, Recipe):
             cotangent = made(cotangent, self.name, f"{path}.arrays.cotangent.recipe")
-        expectations = tuple(
-            self.expectation(one, f"{path}.expectations[{position}]") for position, one in enumerate(entry["expectations"])
-        )
+
+        def expectations() -> tuple[Expectation, ...]:
+            return tuple(self.expectation(one, f"{path}.expectations[{position}]") for position, one in enumerate(entry["expectations"]))
+
         case = Case(
             id=entry["id"],
             operation=self.name.partition("/")[0],
@@ -99,7 +110,7 @@ class _Reader:
         )
         if not case.layouts.keys() <= arrays.keys() | ({"cotangent"} if cotangent is not None else set()):
             raise wrong(self.name, f"{path}.layouts", "it names an array that isn't there")
-        return Vector(case, expectations)
+        return Vector(case, Expectations(expectations))
 
     def array(self, entry: dict[str, Any], dtype: str, path: str) -> Array | Recipe:
         if entry["dtype"] not in (dtype, "int64"):
@@ -189,23 +200,21 @@ class _Reader:
     def terms(self, entry: dict[str, Any], size: int, path: str) -> NDArray[np.float64] | None:
         if "terms" not in entry:
             return None
-        terms = np.zeros((size, len(entry["terms"])))
+        halves = np.zeros((size, len(entry["terms"])), np.uint16)
         for column, given in enumerate(entry["terms"]):
             if given is not None:
-                terms[:, column] = self.column(given, size, f"{path}.terms[{column}]")
+                halves[:, column] = self.column(given, size, f"{path}.terms[{column}]")
+        terms = tensors.widened(halves)
         if not (terms >= 0.0).all():
             raise wrong(self.name, f"{path}.terms", "it holds nan")
         return terms
 
-    def column(self, given: str, size: int, path: str) -> NDArray[np.float64]:
-        if "." in given:
-            halves = self.tensor(given, ("U16",), path)
-        else:
-            halves = np.array([int(given[at : at + 4], 16) for at in range(0, len(given), 4)], np.uint16)
+    def column(self, given: str, size: int, path: str) -> NDArray[np.uint16]:
+        halves = self.tensor(given, ("U16",), path) if "." in given else np.frombuffer(bytes.fromhex(given), ">u2")
         self.sized(halves, size, path)
         if not halves.any():
             raise wrong(self.name, path, "a column of zeros would be null")
-        return tensors.widened(halves)
+        return halves
 
     def raised(self, given: list[str] | str, size: int, path: str) -> NDArray[np.float64]:
         """Numbers that aren't negative and that were rounded up to six bits when they were written."""

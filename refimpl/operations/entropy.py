@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from refimpl import ball, divergence, pointwise
+from refimpl import ball, divergence, pointwise, portable
 from refimpl.ball import Ball
 from refimpl.bounds import Float, form, over_classes, stated
 from refimpl.divergence import Loss, Rows
@@ -99,7 +99,7 @@ def terms_vjp(*, cotangent: Any, p: Any) -> dict[str, Float]:
     x, g = rows.p.reshape(rows.shape), np.abs(cotangent_of(cotangent, rows.shape[:-1]))[..., None]
     log = divergence.log_size(x)
     with np.errstate(all="ignore"):
-        plain = 2.0 * log + 3.0 + 2.0 * np.abs(np.log(x) + 1.0)
+        plain = 2.0 * log + 3.0 + 2.0 * np.abs(portable.log(x) + 1.0)
         error = form(x.shape, log=g * log, unit=g * plain, store=g * plain, tiny=3.0 + g + 1.0 / np.abs(x))
     return {"p": stated(np.where((g == 0.0)[..., None], 0.0, error))}
 

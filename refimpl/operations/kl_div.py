@@ -42,7 +42,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refimpl import ball, reduce
+from refimpl import ball, portable, reduce
 from refimpl.ball import Ball
 from refimpl.bounds import Float, form, reduced, stated, times
 from refimpl.choices import MEAN_OVER
@@ -235,7 +235,7 @@ def terms_vjp(*, cotangent: Any, **arguments: Any) -> dict[str, Float]:
     mass, value, error = slope_error(call.p, log_q, call.log_target, 1.0)
     with np.errstate(all="ignore"):
         f = np.broadcast_to(g if call.count is None else g / np.float64(call.count), p.shape)
-        whole = np.exp(p) if call.log_target else np.where(p > 0.0, p, 0.0)
+        whole = portable.exp(p) if call.log_target else np.where(p > 0.0, p, 0.0)
         size, flushed = f * whole, np.where(subnormal(call.p), f, 0.0)
         d_log_q = form(p.shape, unit=4.0 * size, store=3.0 * size, tiny=2.0 + f + whole + flushed)
         d_p = times(f, error) + form(p.shape, unit=4.0 * f * value, store=4.0 * f * value, tiny=2.0 + f + value)

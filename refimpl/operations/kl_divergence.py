@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from refimpl import ball, divergence, pointwise
+from refimpl import ball, divergence, pointwise, portable
 from refimpl.ball import Ball
 from refimpl.bounds import Float, form, over_classes, stated, times
 from refimpl.divergence import Loss, Rows
@@ -99,8 +99,8 @@ def _logs(p: Float, q: Float) -> tuple[Float, Float]:
     underflows tiny/(p/q).
     """
     with np.errstate(all="ignore"):
-        size = np.where((p > 0.0) & (q > 0.0), np.abs(np.log(p) - np.log(q)), 0.0)
-        size = np.where((p < 2.0 * q) & (q < 2.0 * p), np.abs(np.log1p((p - q) / q)), size)
+        size = np.where((p > 0.0) & (q > 0.0), np.abs(portable.log(p) - portable.log(q)), 0.0)
+        size = np.where((p < 2.0 * q) & (q < 2.0 * p), np.abs(portable.log1p((p - q) / q)), size)
         logs = divergence.log_size(p) + divergence.log_size(q)
         return size, form(logs.shape, log=logs, store=logs + 1.0, unit=1.0, tiny=np.abs(q / p))
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from conformance.adapter import Adapter
 from conformance.case import Case, Expectation, Expected, Vector
 from conformance.judge import judge
-from conformance.worker import Request, reply
+from conformance.link import Request
+from conformance.worker import reply
 from refimpl.enclosure import Enclosure
 from refimpl.operations import operation
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conformance.cases.table import WIDE, Call, Entry, beside, narrowed
+from refimpl import portable
 from refimpl.enclosure import FORMATS
 
 NONE = {"reduction": "none"}
@@ -37,7 +38,7 @@ def probabilities(dtype: str) -> NDArray[np.float64]:
     """Powers of two from the smallest subnormal number to 1, and the numbers beside 1, beside 1/e and beside the smallest normal one."""
     target = FORMATS[dtype]
     low = frexp(target.tiny)[1] - 1
-    powers = np.exp2(np.array(sorted({*range(low, 1, max(1, -low // 24)), *range(-12, 1)}), np.float64))
+    powers = np.ldexp(1.0, sorted({*range(low, 1, max(1, -low // 24)), *range(-12, 1)}))
     around = [beside(float(center), n, dtype) for center in narrowed([1.0, 0.36787944, target.normal], dtype) for n in (-3, -1, 0, 1, 3)]
     return np.concatenate([powers, around, narrowed([0.3, 0.7, 0.9, 0.99, 2.0, 60000.0], dtype)])
 
@@ -149,7 +150,7 @@ def _near_elements(dtype: str) -> Call:
     """Each probability and its own logarithm, rounded, and what lies beside that: the term is nearly 0."""
     p = probabilities(dtype)
     p = p[(p != 1.0) & (p > FORMATS[dtype].tiny) & (p <= 2.0)]
-    logs = narrowed(np.log(p), dtype)
+    logs = narrowed(portable.log(p), dtype)
     near = np.stack([[beside(float(value), n, dtype) if value else 0.0 for value in logs] for n in (-1, 0, 1)], 1)
     return {"p": np.repeat(p[:, None], 3, 1), "log_q": near, **NONE}
 

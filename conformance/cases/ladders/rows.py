@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conformance.cases.table import beside, narrowed
+from refimpl import portable
 from refimpl.enclosure import FORMATS
 
 Wide = NDArray[np.float64]
@@ -89,7 +90,7 @@ def exponents(dtype: str) -> Rows:
     target = FORMATS[dtype]
     low, high = (frexp(value)[1] - 1 for value in (target.tiny, target.largest))
     powers = sorted({*range(low, high, max(1, (high - low) // 24)), *range(-14, 12), high - 1})
-    values = np.exp2(np.array(powers, np.float64))
+    values = np.ldexp(1.0, powers)
     return Rows(np.stack([values, np.zeros_like(values), -values], 1), [n % 3 for n in range(len(values))])
 
 
@@ -173,7 +174,7 @@ def trained(dtype: str) -> Rows:
     for n, p in enumerate(CERTAIN):
         label = n * 11 % 50
         row = rest.copy()
-        row[label] = np.log(np.exp(np.delete(rest, label)).sum() * p / (1 - p))
+        row[label] = portable.log(portable.exp(np.delete(rest, label)).sum() * p / (1 - p))
         table.append(np.round(row * 64) / 64)  # every dtype but bfloat16 holds it
         target.append(label if n % 3 else (label + 1) % 50)
     return Rows(narrowed(table, dtype), target)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from conformance.deviations import Comparison, ExpectedError, compare, packaged, parse, read, refuse_unknown
 from conformance.draft import draft, patterns
-from conformance.expected import Comparison, ExpectedError, compare, packaged, parse, read, refuse_unknown
 from conformance.judge import Finding, Verdict
 from conformance.runner import Result
 
@@ -27,6 +27,12 @@ def expectations(entry: str = "", cases: str = f'"{CASE}"', clause: str = "KLD-3
 
 def held(results: list[Result], text: str, version: str = "2.13.0+cpu") -> Comparison:
     return compare(results, parse(text, "torch.toml"), {"torch": version})
+
+
+def test_an_entry_of_a_mode_that_was_not_asked_is_let_be() -> None:
+    entry = parse(expectations('mode = "compile"'), "torch.toml")
+    assert "covers no result" in compare([result()], entry, {}).problems[0]
+    assert not compare([result()], entry, {}, idle=("compile",)).problems
 
 
 def test_a_failure_that_is_expected_holds() -> None:
@@ -59,6 +65,15 @@ def test_a_deviation_of_which_a_part_no_longer_fails_is_an_error(verdict: str) -
     assert not comparison.holds
     assert "no longer needed" in comparison.problems[0]
     assert held([result(), result(mode="jit", verdict=verdict)], expectations('mode = "eager"')).holds
+
+
+def test_a_deviation_that_varies_may_pass_and_excuses_no_more() -> None:
+    varying = expectations("varies = true")
+    passing = result(mode="jit", verdict="pass")
+    assert held([result(), passing], varying).holds
+    assert held([passing], varying).holds
+    assert held([result(OTHER)], varying).unexpected
+    assert held([result()], expectations("varies = true", clause="KLD-4")).problems
 
 
 def test_another_clause_than_expected_is_unexpected() -> None:
@@ -116,6 +131,8 @@ def test_cases_that_do_not_exist_are_refused() -> None:
         (expectations("colour = 'red'"), "deviation 1 has an unknown key 'colour'"),
         (expectations("until = 2.14"), "write it as a string"),
         (expectations("until = 'soon'"), "write a version"),
+        (expectations("varies = 'yes'"), "write true, or leave it out"),
+        (expectations("varies = false"), "write true, or leave it out"),
         (expectations("until = '2.14'", versions=""), "there is none; add it"),
         (expectations("direction = 'sideways'"), "write forward or backward"),
         (expectations(cases=""), "has no `cases`"),

@@ -1,0 +1,147 @@
+"""One backend of a run: what it still has to be asked, and the verdicts on what it answered, or didn't."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from conformance.adapter import Description
+from conformance.case import TIERS, Vector
+from conformance.dialects import Dialect
+from conformance.finding import Answer, Finding, Verdict
+from conformance.judge import UNDEFINED, judge, promised, unanswered
+from conformance.link import Refusal, Request, Source
+
+MOST = 10  # losses in a row of one operation in one mode, after which the rest of it isn't asked
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finding of the judge with what the runner knows: who answered, in which mode, and how long one call took.
+
+    `number` is the place of the call among the backend's calls, in the order of modes and vectors, whoever answered first.
+    """
+
+    backend: str
+    mode: str
+    accuracy: str
+    composed: bool
+    seconds: float
+    finding: Finding
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call that a backend is to make."""
+
+    number: int
+    vector: Vector
+    mode: str
+
+    @property
+    def request(self) -> Request:
+        """What is sent."""
+        case = self.vector.case
+        return Request(case.operation, self.mode, case.inputs, case.parameters, case.cotangent, case.layouts)
+
+
+class Backend:
+    """A source with its tasks and, once the first of its links has begun, its description.
+
+    `dialect` takes the place of the one that the backend declares. A task's results are returned once; the order in which tasks are
+    taken is that of modes and vectors; modes that are too costly for `tier` aren't asked. Of an operation that is lost `MOST` times
+    in a row in one mode, the rest isn't asked. `explain` has findings say which choices explain an answer.
+    """
+
+    def __init__(
+        self, source: Source, vectors: Sequence[Vector], dialect: Dialect | None = None, tier: str = TIERS[-1], explain: bool = False
+    ) -> None:
+        self.source = source
+        self.name = source.name
+        self.description: Description | None = None
+        self.tasks: deque[Task] = deque()
+        self._vectors = vectors
+        self._dialect = dialect
+        self._tier = tier
+        self._explain = explain
+        self._losses: Counter[tuple[str, str]] = Counter()
+
+    def begin(self, description: Description) -> list[Result]:
+        """Note what it says of itself; the results of what it says that it lacks. What a later link says is of no interest."""
+        if self.description is not None:
+            return []
+        self.description = description if self._dialect is None else replace(description, dialect=self._dialect)
+        calls = ((mode, vector) for mode in description.modes for vector in self._vectors if mode.asks(vector.case.id, self._tier))
+        results = []
+        for number, (mode, vector) in enumerate(calls):
+            task, case = Task(number, vector, mode.name), vector.case
+            if case.operation not in description.operations:
+                results += self.unanswered(task, Verdict.UNSUPPORTED, f"{self.name} has no {case.operation}")
+            elif description.promise(case.operation, case.dtype, mode.name) is None:
+                results += self.unanswered(task, Verdict.UNSUPPORTED, f"{self.name} documents no {case.dtype}")
+            elif promised(vector, self._choices(task)) is None:
+                results += self.unanswered(task, Verdict.UNSUPPORTED, UNDEFINED)
+            else:
+                self.tasks.append(task)
+        return results
+
+    def judged(self, task: Task, reply: Answer | Refusal) -> list[Result]:
+        """The results of what it answered."""
+        case = task.vector.case
+        self._losses[task.mode, case.operation] = 0
+        if isinstance(reply, Refusal):
+            return self.unanswered(task, Verdict.UNSUPPORTED, reply.reason)
+        promise = self.described.promise(case.operation, case.dtype, task.mode)
+        assert promise is not None  # or it would not have been asked
+        findings = judge(task.vector, reply, promise, self._choices(task), self._explain)
+        return [self._result(task, finding, reply.seconds) for finding in findings]
+
+    def unanswered(self, task: Task, verdict: Verdict, why: str) -> list[Result]:
+        """The results of a task that has no answer."""
+        return [self._result(task, finding, math.nan) for finding in unanswered(task.vector, verdict, why, self._choices(task))]
+
+    def lost(self, task: Task, verdict: Verdict, why: str) -> list[Result]:
+        """The results of a task at which a link was lost, and of those that aren't asked because of it."""
+        key = task.mode, task.vector.case.operation
+        self._losses[key] += 1
+        results = self.unanswered(task, verdict, why)
+        if self._losses[key] >= MOST:
+            given_up = [other for other in self.tasks if (other.mode, other.vector.case.operation) == key]
+            self.tasks = deque(other for other in self.tasks if (other.mode, other.vector.case.operation) != key)
+            results += self._not_asked(given_up, verdict, f"not asked: the {MOST} cases before it had no answer; the last: {why}")
+        return results
+
+    def abandoned(self, why: str) -> list[Result]:
+        """The results of all that is left, where no link can be opened any more."""
+        left, self.tasks = self.tasks, deque()
+        return self._not_asked(left, Verdict.CRASH, f"not asked: {why}")
+
+    def spoils(self, task: Task) -> bool:
+        """Whether a call may spoil those after it."""
+        expectation = promised(task.vector, self._choices(task))
+        return self.described.fragile and expectation is not None and expectation.kind == "error"
+
+    def allowance(self, task: Task) -> float:
+        """The seconds that the task's mode takes beyond a case's deadline."""
+        return next(mode.allowance for mode in self.described.modes if mode.name == task.mode)
+
+    @property
+    def described(self) -> Description:
+        """The description, where there is one."""
+        assert self.description is not None
+        return self.description
+
+    def _not_asked(self, tasks: Iterable[Task], verdict: Verdict, why: str) -> list[Result]:
+        return [result for task in tasks for result in self.unanswered(task, verdict, why)]
+
+    def _choices(self, task: Task) -> dict[str, str]:
+        return self.described.choices(task.vector.case.operation, task.mode)
+
+    def _result(self, task: Task, finding: Finding, seconds: float) -> Result:
+        case, described = task.vector.case, self.described
+        promise = described.promise(case.operation, case.dtype, task.mode)
+        accuracy = "" if promise is None else promise.accuracy
+        return Result(self.name, task.mode, accuracy, case.operation in described.composed, seconds, finding, task.number)

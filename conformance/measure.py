@@ -1,0 +1,154 @@
+"""How far a tensor is from what is expected of it, in units of the error that each accuracy class allows.
+
+Of a large tensor the named elements are measured, and the sum of all: no sum of errors may exceed the sum of what is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from conformance.bound import CLASSES, Accuracy, Promise, half_ulp, numbers_of_classes, with_rounding
+from conformance.case import Array, Case, Expected
+from conformance.finding import Element, Place
+from conformance.metric import distance, keeps, spacing_at
+from refimpl.enclosure import FORMATS, Enclosure, Float, Format, Kind
+
+SLACK = 1.0 + 2.0**-46  # what float64 loses where it adds up the allowed errors of a tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is expected of one tensor, and what its bounds are made from.
+
+    `terms` gives the coefficients of every element's bound, (elements, K), and `truth` every element's enclosure; they are asked only
+    where `expected` doesn't hold enough. A `truth` of None says that the elements that aren't named may be anything.
+    """
+
+    case: Case
+    expected: Expected
+    promise: Promise
+    terms: Callable[[], Float]
+    truth: Callable[[], Enclosure] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """What was measured of one tensor: the element (or the sum) with the largest ratio, and the classes whose bounds were kept.
+
+    `accuracy` says that a number stands for a number wherever the ratio is above 1; `kept` is None where no number did.
+    """
+
+    ratio: float = 0.0
+    ulps: float = 0.0
+    place: Place | None = None
+    element: Element | None = None
+    accuracy: bool = True
+    kept: tuple[Accuracy, ...] | None = None
+    of_all: bool = False  # it is the sum of all elements
+
+
+def measure(question: Question, actual: Array) -> Measure:
+    """The measure of an answer that has the shape of what is expected, and a dtype that bounds are known for."""
+    expected, target = question.expected, FORMATS[actual.dtype.name]
+    judged = actual.reshape(-1) if expected.where is None else actual.reshape(-1)[expected.where]
+    found = _largest(question, judged, flat(expected.values), terms_of_kept(question), target)
+    if found.place is not None:
+        index = found.place[0] if expected.where is None else int(expected.where[found.place[0]])
+        found = replace(found, place=_unravel(index, expected.shape))
+    if expected.where is None or question.truth is None or found.ratio > 1.0:
+        return found
+    rest = _rest(question, question.truth, actual, found.ratio, target)
+    kept = rest.kept if found.kept is None or rest.kept is None else tuple(one for one in found.kept if one in rest.kept)
+    return replace(rest if rest.ratio > found.ratio else found, kept=found.kept if kept is None else kept)
+
+
+def terms_of_kept(question: Question) -> Float:
+    """The coefficients of the elements that the expectation holds: its own, or where it has none the operation's."""
+    expected = question.expected
+    if expected.terms is not None:
+        return expected.terms
+    terms = question.terms()
+    return terms if expected.where is None else terms[expected.where]
+
+
+def _bounds(question: Question, terms: Float, expected: Enclosure, target: Format) -> Float:
+    """(classes, n): what each class allows elements with these coefficients, their rounding included."""
+    errors = (terms @ numbers_of_classes(question.promise, question.case).T).T
+    return with_rounding(errors, expected, target, question.promise.flush)
+
+
+def _largest(question: Question, actual: Array, expected: Enclosure, terms: Float, target: Format) -> Measure:
+    """The measure of a flat array; its `place` is the flat index."""
+    if actual.size == 0:
+        return Measure()
+    bounds = _bounds(question, terms, expected, target)
+    bound = bounds[CLASSES.index(question.promise.accuracy)]
+    ratio, ulps = distance(actual, expected, bound, target)
+    at = int(np.argmax(ratio))
+    element = Element(_at(expected, at), actual[at : at + 1].copy(), float(bound[at]), target)
+    accuracy = True
+    if ratio[at] > 1.0:
+        accuracy = bool((np.isfinite(actual.astype(np.float64)) & (expected.kind == Kind.FINITE))[ratio > 1.0].all())
+    return Measure(float(ratio[at]), float(ulps[at]), (at,), element, accuracy, _named(keeps(actual, expected, bounds, target)))
+
+
+def _named(kept: Array | None) -> tuple[Accuracy, ...] | None:
+    return None if kept is None else tuple(accuracy for accuracy, there in zip(CLASSES, kept, strict=True) if there)
+
+
+def _rest(question: Question, truth: Callable[[], Enclosure], actual: Array, ratio: float, target: Format) -> Measure:
+    """What can be said of the elements that aren't named: their sum, or where there are infinities or nans, those.
+
+    The least that any class allows the sum is the rounding of its elements. Where that makes it no larger than `ratio`, which was
+    found among the named elements, nothing more is asked.
+    """
+    total, flush = question.expected.total, question.promise.flush
+    wide = actual.astype(np.float64).reshape(-1)
+    strange = np.flatnonzero(~np.isfinite(wide))
+    if strange.size:  # there is no sum to compare; each is held against the kernel's own enclosure
+        values = flat(truth())
+        found = _largest(question, actual.reshape(-1)[strange], _at(values, strange), question.terms()[strange], target)
+        return replace(found, place=None if found.place is None else _unravel(int(strange[found.place[0]]), question.expected.shape))
+    if total is None:
+        return Measure()
+    size = np.abs(wide)
+    rounding = half_ulp(size, target) + np.where(flush & (size < target.normal), target.normal, 0.0)
+    value, least = math.fsum(wide.tolist()), float(rounding.sum())
+    if _of_sum(value, total, np.array([least]), target).ratio <= min(ratio, 1.0):
+        return Measure(kept=CLASSES)
+    errors = numbers_of_classes(question.promise, question.case) @ question.terms().sum(axis=0)
+    if not np.isfinite(errors).all():
+        return Measure(kept=CLASSES)
+    found = _of_sum(value, total, errors + least, target, CLASSES.index(question.promise.accuracy))
+    spacings = float(spacing_at(total.hi, FORMATS["float64"]) / spacing_at(total.hi, target))
+    return replace(found, ulps=found.ulps * spacings)
+
+
+def _of_sum(value: float, total: Enclosure, allowed: Float, target: Format, promised: int = 0) -> Measure:
+    """The measure of a sum, of which so much is allowed (one for each class, or one for all)."""
+    bounds = (allowed * SLACK + math.ulp(value))[:, None]
+    actual, expected = np.asarray([value]), flat(total)
+    ratio, ulps = distance(actual, expected, bounds[promised], FORMATS["float64"])
+    kept = keeps(actual, expected, bounds, FORMATS["float64"])
+    element = Element(expected, actual, float(bounds[promised, 0]), target)
+    named = _named(kept) if len(bounds) == len(CLASSES) else None
+    return Measure(float(ratio[0]), float(ulps[0]), None, element, accuracy=True, kept=named, of_all=True)
+
+
+def _at(e: Enclosure, at: int | Array) -> Enclosure:
+    """A copy of some elements of a flat enclosure, or of one."""
+    where = np.atleast_1d(at)
+    return Enclosure(e.kind[where], e.hi[where], e.lo[where], e.radius[where])
+
+
+def flat(e: Enclosure) -> Enclosure:
+    """An enclosure with one axis."""
+    return Enclosure(e.kind.reshape(-1), e.hi.reshape(-1), e.lo.reshape(-1), e.radius.reshape(-1))
+
+
+def _unravel(index: int, shape: Place) -> Place:
+    return tuple(int(i) for i in np.unravel_index(index, shape))

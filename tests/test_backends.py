@@ -1,0 +1,35 @@
+"""Each installed backend on the smoke tier: it answers as `conformance/expected` says, and what is said there still holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance import deviations, vectors
+from conformance.adapter import backends
+from conformance.case import Vector
+from conformance.judge import Verdict
+from conformance.runner import BackendError, Run
+from conformance.sources import find
+
+
+@pytest.fixture(scope="module")
+def smoke() -> list[Vector]:
+    return [vector for vector in vectors.read() if vector.case.tier == "smoke"]
+
+
+@pytest.mark.parametrize("name", backends())
+def test_a_backend_answers_as_expected(name: str, smoke: list[Vector]) -> None:
+    try:
+        with Run([find(name)], smoke, tier="smoke") as run:
+            results = list(run.results())
+    except BackendError as error:
+        if "is not installed" not in str(error):
+            raise
+        pytest.skip(str(error))
+    about = run.descriptions[name]
+    comparison = deviations.compare(results, deviations.packaged(name), about.versions, about.idle("smoke"))
+    surprises = [f"{one.finding.case} {one.finding.direction} {one.finding.output} {one.mode}" for one in comparison.unexpected]
+    assert not surprises
+    assert not comparison.problems
+    answered = {one.finding.operation for one in results if one.finding.verdict is Verdict.PASS}
+    assert answered >= set(about.operations), "an operation that never passes is called wrongly"
