@@ -58,7 +58,7 @@ def statistics(question: Question, actual: Array) -> Statistics | None:
     there = (truth.kind == Kind.FINITE) & np.isfinite(judged) & np.isfinite(truth.radius) & np.isfinite(bound) & (bound > 0.0)
     if not there.any():
         return None
-    ratio = ((judged - truth.hi) - truth.lo)[there] / bound[there]
+    ratio = ((judged[there] - truth.hi[there]) - truth.lo[there]) / bound[there]
     allowed = SLACK * (likely + truth.radius)[there] / bound[there]
     return Statistics(
         count=int(there.sum()),

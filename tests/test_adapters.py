@@ -269,7 +269,7 @@ def test_autocast_answers_losses_in_float32(torch_library: Library, operation: s
 def test_compiled_code_is_asked_and_keeps_its_values(torch_library: Library) -> None:
     assert "compile" in modes(torch_library, "entropy/regression/certain-float32")
     p = P.astype(np.float32)
-    answer = torch_library.ask("entropy", "compile", {"p": p}, {}, np.float32(2.0).reshape(()))
+    answer = torch_library.ask("entropy", "compile", {"p": p}, {}, np.asarray(2.0, np.float32))
     assert isinstance(answer, Answer)
     assert answer.error is None
     assert answer.output == pytest.approx(H, rel=2.0**-20)
