@@ -27,6 +27,8 @@ from conformance.dialects import Dialect, resolved
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 
+COTANGENT = "cotangent"  # no operation has an input of that name
+
 # (operation, mode, inputs, parameters, cotangent or None) -> (output, {input: gradient}). A library without derivatives
 # leaves the gradients out. Whatever it raises is its answer, save `Unsupported`.
 Call = Callable[[str, str, Arrays, Mapping[str, Any], Array | None], tuple[Array, dict[str, Array]]]

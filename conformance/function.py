@@ -23,13 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from conformance.adapter import Adapter, Array, Arrays, Idiom, Unsupported, Unusable, installed
+from conformance.adapter import COTANGENT, Adapter, Array, Arrays, Idiom, Unsupported, Unusable, installed
 from conformance.bound import Promise
 from conformance.promises import promise
 from refimpl.operation import Operation, Real
 from refimpl.operations import operation
 
-COTANGENT = "cotangent"
 TENSORS = ("numpy", "torch", "jax")  # the adapter's file of each but numpy has `apply`, an `Apply`
 
 Function = Callable[..., Any]

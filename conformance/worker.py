@@ -15,12 +15,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from conformance.adapter import Adapter, Array, Arrays, Description, Unsupported, Unusable, describe
+from conformance.adapter import COTANGENT, Adapter, Array, Arrays, Description, Unsupported, Unusable, describe
 from conformance.finding import Answer
 from conformance.layouts import Laid, lay
 from conformance.link import CannotStart, Failure, Refusal, Reply, Request
-
-COTANGENT = "cotangent"  # no operation has an input of that name
 
 
 def main() -> None:
@@ -76,8 +74,7 @@ def reply(adapter: Adapter, request: Request) -> Answer | Refusal:
         return Refusal(str(refusal))
     except Exception as error:  # whatever the library raises is its answer
         return Answer(None, {}, text_of(error), (), False, time.perf_counter() - started)
-    differs = not same_bits(output, again) or gradients.keys() != gradients_again.keys()
-    differs = differs or any(not same_bits(value, gradients_again[name]) for name, value in gradients.items())
+    differs = not same_answers((output, gradients), (again, gradients_again))
     return Answer(output, gradients, None, modified, differs, seconds, tuple(sorted(adapter.constants)))
 
 
@@ -93,6 +90,14 @@ def _call(adapter: Adapter, request: Request, laid: Mapping[str, Laid]) -> tuple
         if not isinstance(value, np.ndarray):
             raise TypeError(f"the adapter returned a {type(value).__name__}, not a numpy array")
     return output, gradients
+
+
+def same_answers(first: tuple[Array, Arrays], second: tuple[Array, Arrays]) -> bool:
+    """Whether two outputs, each with its gradients, are the same bit for bit."""
+    (output, gradients), (again, gradients_again) = first, second
+    if not same_bits(output, again) or gradients.keys() != gradients_again.keys():
+        return False
+    return all(same_bits(value, gradients_again[name]) for name, value in gradients.items())
 
 
 def same_bits(a: Array, b: Array) -> bool:

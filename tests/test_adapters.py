@@ -8,11 +8,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
+import needs
 import numpy as np
 import pytest
 
@@ -157,8 +157,7 @@ class Library:
 
 @pytest.fixture(scope="module", params=backends())
 def library(request: pytest.FixtureRequest) -> Iterator[Library]:
-    if find_spec(request.param) is None:  # not imported: not all of them can share this process
-        pytest.skip(f"{request.param} isn't installed")
+    needs.library(request.param)
     found = Library(request.param)
     yield found
     found.stop()
@@ -302,7 +301,7 @@ def test_without_x64_jax_has_neither_float64_nor_int64() -> None:
 
 
 def test_flax_has_the_functions_of_jax() -> None:
-    pytest.importorskip("flax", reason="Flax isn't installed: its functions are those of JAX, which this shows where it is")
+    needs.library("flax")
     code = "import flax.linen, flax.nnx, jax.nn\n" + "\n".join(
         f"assert {module}.{name} is jax.nn.{name}"
         for module in ("flax.linen", "flax.nnx")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import needs
 import pytest
 
 from conformance import deviations, vectors
 from conformance.adapter import backends
 from conformance.case import Vector
 from conformance.judge import Verdict
-from conformance.runner import BackendError, Run
+from conformance.runner import Run
 from conformance.sources import find
 
 
@@ -19,13 +20,9 @@ def smoke() -> list[Vector]:
 
 @pytest.mark.parametrize("name", backends())
 def test_a_backend_answers_as_expected(name: str, smoke: list[Vector]) -> None:
-    try:
-        with Run([find(name)], smoke, tier="smoke") as run:
-            results = list(run.results())
-    except BackendError as error:
-        if "is not installed" not in str(error):
-            raise
-        pytest.skip(str(error))
+    needs.library(name)
+    with Run([find(name)], smoke, tier="smoke") as run:
+        results = list(run.results())
     about = run.descriptions[name]
     comparison = deviations.compare(results, deviations.packaged(name), about.versions, about.idle("smoke"))
     surprises = [f"{one.finding.case} {one.finding.direction} {one.finding.output} {one.mode}" for one in comparison.unexpected]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import needs
 import numpy as np
 import pytest
 
@@ -86,8 +86,7 @@ def test_the_choices_are_those_of_the_operations() -> None:
 
 @pytest.mark.parametrize("name", backends())
 def test_an_adapters_dialect_is_known(name: str) -> None:
-    if find_spec(name) is None:  # not imported: not all of them can share this process
-        pytest.skip(f"{name} isn't installed")
+    needs.library(name)
     with Run([find(name)], []) as run:
         about = run.descriptions[name].dialect
     assert about.name in (*dialects(), name)

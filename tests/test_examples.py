@@ -7,12 +7,12 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import needs
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -31,7 +31,7 @@ TFJS = EXAMPLES / "tfjs"
 def examples() -> None:
     """What `make examples` makes."""
     for tool, remedy in {"make": "make", "cc": "a C compiler", "node": "Node.js", "npm": "npm"}.items():
-        assert shutil.which(tool), f"no {tool} is here; install {remedy}, which docs/examples is tested with"
+        needs.program(tool, remedy)
     made = subprocess.run(["make", "examples"], cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
     assert made.returncode == 0, made.stderr
     assert "warning:" not in made.stderr, "the C program compiles without a warning"
@@ -76,7 +76,7 @@ def test_tfjs_is_pinned_and_no_address_is_in_its_lock() -> None:
 
 def test_the_guide_works_to_the_letter(tmp_path: Path) -> None:
     """Its program is saved and its commands are run, in a shell that finds this lossref."""
-    assert shutil.which("node"), "no node is here; install Node.js, which the guide's program is written for"
+    needs.program("node", "Node.js")
     guide = (ROOT / "docs" / "backends.md").read_text(encoding="utf-8").partition("## A program in any language")[2]
     (program,) = re.findall(r"```js\n(.*?)```", guide, re.DOTALL)
     commands = re.findall(r"```sh\n(.*?)```", guide, re.DOTALL)

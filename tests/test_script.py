@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
+import needs
 import pytest
 
 from conformance.adapter import backends
@@ -93,6 +94,7 @@ def asked(backend: str, vectors: Sequence[Vector]) -> tuple[list[Result], list[s
 
 @pytest.mark.parametrize("backend", backends())
 def test_a_script_shows_what_the_judge_was_given(backend: str, tmp_path: Path) -> None:
+    needs.library(backend)
     results, texts = asked(backend, vectors_of(backend, 3))
     assert len(results) > 10
     shown = printed(texts, tmp_path)

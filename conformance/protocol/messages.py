@@ -19,7 +19,7 @@ from conformance.finding import Answer
 from conformance.link import Refusal, Request
 from conformance.protocol import tensors
 from conformance.schema import Check, Mismatch, compiled
-from conformance.worker import same_bits
+from conformance.worker import same_answers
 from refimpl.operations import operation
 
 PROTOCOL = "lossref-protocol/1"
@@ -61,8 +61,7 @@ def combined(first: Heard, second: Heard, seconds: float, constants: tuple[str, 
     if isinstance(decisive, Raised):
         return Answer(None, {}, decisive.text, (), repeat_differs=False, seconds=seconds)
     assert isinstance(first, Answered)  # as the decisive one is
-    differs = not same_bits(first.output, decisive.output) or first.gradients.keys() != decisive.gradients.keys()
-    differs = differs or any(not same_bits(value, decisive.gradients[name]) for name, value in first.gradients.items())
+    differs = not same_answers((first.output, first.gradients), (decisive.output, decisive.gradients))
     told = seconds if first.seconds is None else first.seconds
     return Answer(first.output, first.gradients, None, first.modified, differs, told, constants)
 

@@ -19,13 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from conformance.adapter import Adapter, Array, Unsupported
+from conformance.adapter import COTANGENT, Adapter, Array, Unsupported
 from conformance.case import Case, Expected, Vector, rounded
 from conformance.dialects import resolved
 from conformance.faults import Fault
 from conformance.judge import promised
 from conformance.layouts import lay
-from conformance.worker import COTANGENT
 from refimpl.enclosure import Kind
 from refimpl.operations import operations
 
