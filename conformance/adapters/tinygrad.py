@@ -106,10 +106,12 @@ ADAPTER = Adapter(
     call=call,
     versions=lambda: installed("tinygrad"),
     idiom=Idiom(
+        first=f"import os\nos.environ.update(CC='{CLANG}', DEV='CPU')",
         tensor="Tensor({values}, dtype=dtypes.{dtype})",
         number="{}.cast(dtypes.float64).item()",
         total="{}.cast(dtypes.float64).sum().item()",
-        backward="{gradient}, = {call}.gradient({name}, gradient=cotangent)",
+        forward="output = {call}.realize()",  # before an element is taken: what is fused is not rounded in between
+        backward="output = {call}\n{gradient}, = output.gradient({name}, gradient=cotangent)\nTensor.realize(output, {gradient})",
         real="{}.is_floating_point()",
     ),
 )
