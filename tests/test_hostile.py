@@ -21,6 +21,7 @@ from conformance.report import jsonlines
 from conformance.runner import Result, Run
 
 CEILING = 2**29
+TRACKER = "multiprocessing.resource_tracker"
 SILENT = [hostile.loop, hostile.deadlock, hostile.half_an_answer]
 
 
@@ -39,7 +40,10 @@ class Outcome:
 
 
 def children() -> list[psutil.Process]:
-    """The processes that this one has started and that haven't ended, with theirs, and those that a backend started."""
+    """The processes that this one has started and that haven't ended, with theirs, and those that a backend started.
+
+    The tracker that multiprocessing starts with a pool's first process, and keeps as long as this one, is no worker.
+    """
     marked = []
     for process in psutil.process_iter():
         try:
@@ -47,7 +51,8 @@ def children() -> list[psutil.Process]:
                 marked.append(process)
         except psutil.Error:
             continue
-    return [*psutil.Process().children(recursive=True), *marked]
+    started = [process for process in psutil.Process().children(recursive=True) if TRACKER not in " ".join(process.cmdline())]
+    return [*started, *marked]
 
 
 @pytest.fixture(scope="module")
