@@ -1,11 +1,15 @@
 # make conformance   install, prove the golden vectors, judge torch, jax, scipy and numpy; fails on any surprise
 # make test          lint, type check, tests
+# make docs          make the site of docs/ in build/site; any warning fails
+# make links         ask every address that the docs link to whether it is there (needs a network)
 # make examples      build the C program and install the Node adapter of docs/examples (needs cc, node and npm)
-# make backends      install every library that has an adapter, and the compilers that some of them call (Debian or Ubuntu; 5 GB);
+# make backends      install every library that has an adapter, the compilers that some of them call, and the browser that the HTML
+#                    report is tested with (Debian or Ubuntu; 5 GB);
 #                    then make conformance BACKENDS="mlx tinygrad", and make test asks them all
 # make deep          search MINUTES minutes for the inputs on which the reference is worst: tests/worst.json
 # make accuracy      make the tables of docs/accuracy.md anew from it
 # make spec          make the tables of docs/spec/choices.md anew from the dialects and the vectors
+# make pictures      make the README's pictures of the report anew, from a run of a few backends (needs chromium: tools/browser.sh)
 # make bits          the bits of the kernels on one thread and all, for other processors, with the lowest and the newest dependencies
 # make arm64         the same on 64-bit Arm, emulated (Debian or Ubuntu on x86-64; installs an emulator)
 # All keep their environment in .venv (bits: and .venv-*) and need python3 (3.11 or later) and nothing else; PYTHON=... names another one.
@@ -17,13 +21,14 @@ MINUTES ?= 30
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SPHINX := $(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going
 
 # The versions that the project is tested with, for what it needs and for its build.
 export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
 .DEFAULT_GOAL := conformance
-.PHONY: conformance test backends examples bits arm64 lint deep accuracy spec generate clean
+.PHONY: conformance test docs links backends examples bits arm64 lint deep accuracy spec pictures generate clean
 .DELETE_ON_ERROR:
 
 conformance: .venv/conformance.stamp
@@ -34,6 +39,14 @@ conformance: .venv/conformance.stamp
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# Made anew as a whole: the pages are also made of docstrings, known deviations and faults, whose changes the generator doesn't see.
+docs: .venv/test.stamp
+	rm -rf build/site
+	$(SPHINX) -d build/doctrees docs build/site
+
+links: .venv/test.stamp
+	$(SPHINX) --builder linkcheck docs build/links
 
 backends: .venv/backends.stamp
 
@@ -82,6 +95,13 @@ accuracy: .venv/test.stamp
 spec: .venv/conformance.stamp
 	$(BIN)/lossref dialects --write docs/spec/choices.md
 
+# A picture may show that something is wrong, which is the status 1 of the run.
+pictures: .venv/test.stamp
+	tools/browser.sh
+	@mkdir -p build
+	$(BIN)/lossref run torch numpy scipy onnx --tier smoke --json build/pictures.jsonl || [ $$? = 1 ]
+	$(BIN)/python -m tools.pictures build/pictures.jsonl docs/pictures
+
 # Writes vectors/ anew, the tables that count them, and the file that cites their digest: only after a change that is meant to change them.
 generate: .venv/conformance.stamp
 	$(BIN)/lossref generate
@@ -98,12 +118,13 @@ clean:
 	@touch $@
 
 .venv/test.stamp: pyproject.toml constraints.txt .venv/conformance.stamp
-	$(PIP) install --editable '.[torch,jax,bench,onnx,rivals,test,lint]'
+	$(PIP) install --editable '.[torch,jax,bench,onnx,rivals,docs,test,lint]'
 	@touch $@
 
 # They share one environment, without conflicts.
-.venv/backends.stamp: pyproject.toml constraints.txt tools/compilers.sh .venv/conformance.stamp
+.venv/backends.stamp: pyproject.toml constraints.txt tools/compilers.sh tools/browser.sh .venv/conformance.stamp
 	tools/compilers.sh
+	tools/browser.sh
 	$(PIP) install --editable '.[torch,jax,tensorflow,keras,onnx,onnxruntime,mlx,paddle,tinygrad,autograd,flax]'
 	@touch $@
 

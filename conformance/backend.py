@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from conformance.adapter import Description
@@ -53,40 +53,56 @@ class Backend:
 
     `dialect` takes the place of the one that the backend declares. A task's results are returned once; the order in which tasks are
     taken is that of modes and vectors; modes that are too costly for `tier` aren't asked. Of an operation that is lost `MOST` times
-    in a row in one mode, the rest isn't asked. `explain` has findings say which choices explain an answer.
+    in a row in one mode, the rest isn't asked. `explain` has findings say which choices explain an answer. One that `waits` has no task
+    but those that are queued for it.
     """
 
     def __init__(
-        self, source: Source, vectors: Sequence[Vector], dialect: Dialect | None = None, tier: str = TIERS[-1], explain: bool = False
+        self,
+        source: Source,
+        vectors: Sequence[Vector],
+        dialect: Dialect | None = None,
+        tier: str = TIERS[-1],
+        explain: bool = False,
+        waits: bool = False,
     ) -> None:
         self.source = source
         self.name = source.name
         self.description: Description | None = None
         self.tasks: deque[Task] = deque()
+        self.waits = waits
         self._vectors = vectors
         self._dialect = dialect
         self._tier = tier
         self._explain = explain
         self._losses: Counter[tuple[str, str]] = Counter()
+        self._given_up: dict[tuple[str, str], tuple[Verdict, str]] = {}  # (mode, operation): what the rest of it is said to be, and why
 
     def begin(self, description: Description) -> list[Result]:
         """Note what it says of itself; the results of what it says that it lacks. What a later link says is of no interest."""
         if self.description is not None:
             return []
         self.description = description if self._dialect is None else replace(description, dialect=self._dialect)
-        calls = ((mode, vector) for mode in description.modes for vector in self._vectors if mode.asks(vector.case.id, self._tier))
-        results = []
-        for number, (mode, vector) in enumerate(calls):
-            task, case = Task(number, vector, mode.name), vector.case
-            if case.operation not in description.operations:
-                results += self.unanswered(task, Verdict.UNSUPPORTED, f"{self.name} has no {case.operation}")
-            elif description.promise(case.operation, case.dtype, mode.name) is None:
-                results += self.unanswered(task, Verdict.UNSUPPORTED, f"{self.name} documents no {case.dtype}")
-            elif promised(vector, self._choices(task)) is None:
-                results += self.unanswered(task, Verdict.UNSUPPORTED, UNDEFINED)
-            else:
-                self.tasks.append(task)
-        return results
+        return [] if self.waits else [result for task in self.calls() for result in self.queue(task)]
+
+    def calls(self) -> Iterator[Task]:
+        """All that it can be asked of its vectors."""
+        calls = ((mode, vector) for mode in self.described.modes for vector in self._vectors if mode.asks(vector.case.id, self._tier))
+        return (Task(number, vector, mode.name) for number, (mode, vector) in enumerate(calls))
+
+    def queue(self, task: Task) -> list[Result]:
+        """Note that a task is to be asked; the results of one that isn't, as the backend says that it lacks it, or was lost too often."""
+        case = task.vector.case
+        if case.operation not in self.described.operations:
+            return self.unanswered(task, Verdict.UNSUPPORTED, f"{self.name} has no {case.operation}")
+        if self.described.promise(case.operation, case.dtype, task.mode) is None:
+            return self.unanswered(task, Verdict.UNSUPPORTED, f"{self.name} documents no {case.dtype}")
+        if promised(task.vector, self._choices(task)) is None:
+            return self.unanswered(task, Verdict.UNSUPPORTED, UNDEFINED)
+        if (task.mode, case.operation) in self._given_up:
+            return self.unanswered(task, *self._given_up[task.mode, case.operation])
+        self.tasks.append(task)
+        return []
 
     def judged(self, task: Task, reply: Answer | Refusal) -> list[Result]:
         """The results of what it answered."""
@@ -109,15 +125,15 @@ class Backend:
         self._losses[key] += 1
         results = self.unanswered(task, verdict, why)
         if self._losses[key] >= MOST:
-            given_up = [other for other in self.tasks if (other.mode, other.vector.case.operation) == key]
-            self.tasks = deque(other for other in self.tasks if (other.mode, other.vector.case.operation) != key)
-            results += self._not_asked(given_up, verdict, f"not asked: the {MOST} cases before it had no answer; the last: {why}")
+            self._given_up[key] = verdict, f"not asked: the {MOST} cases before it had no answer; the last: {why}"
+            left, self.tasks = self.tasks, deque()
+            results += [result for other in left for result in self.queue(other)]
         return results
 
     def abandoned(self, why: str) -> list[Result]:
         """The results of all that is left, where no link can be opened any more."""
         left, self.tasks = self.tasks, deque()
-        return self._not_asked(left, Verdict.CRASH, f"not asked: {why}")
+        return [result for task in left for result in self.unanswered(task, Verdict.CRASH, f"not asked: {why}")]
 
     def spoils(self, task: Task) -> bool:
         """Whether a call may spoil those after it."""
@@ -133,9 +149,6 @@ class Backend:
         """The description, where there is one."""
         assert self.description is not None
         return self.description
-
-    def _not_asked(self, tasks: Iterable[Task], verdict: Verdict, why: str) -> list[Result]:
-        return [result for task in tasks for result in self.unanswered(task, verdict, why)]
 
     def _choices(self, task: Task) -> dict[str, str]:
         return self.described.choices(task.vector.case.operation, task.mode)

@@ -109,7 +109,12 @@ def numbers(promise: Promise, case: Case) -> Float:
 
 def numbers_of_classes(promise: Promise, case: Case) -> Float:
     """(classes, K): the same for every accuracy class, in the order of `CLASSES`, the rest of the promise being as it is."""
-    return _numbers(promise, case.dtype, *sizes(operation(case.operation), case.inputs))
+    return _numbers(promise, case.dtype, *_sizes(case))
+
+
+@lru_cache(maxsize=2)  # each tensor of a case asks for them
+def _sizes(case: Case) -> tuple[int, int]:
+    return sizes(operation(case.operation), case.inputs)
 
 
 @lru_cache(maxsize=2**10)  # a run has few promises and sizes, and asks for them with every tensor
@@ -191,11 +196,11 @@ def element_bound(error: Float, expected: Expected, target: Format, flush: bool)
 def with_rounding(error: Float, expected: Enclosure, target: Format, flush: bool) -> Float:
     """`error` plus the rounding of the computed value to `target`: e + ulp(|t| + e)/2, and what a flush to zero loses."""
     with np.errstate(all="ignore"):
-        size = magnitude(expected)
-        lost = half_ulp(np.where(error > 0, _up(size + error), size), target)
+        size, erring = magnitude(expected), error > 0
+        lost = half_ulp(np.where(erring, _up(size + error), size), target)
         if flush:
             lost = np.where(np.abs(expected.hi) - error - expected.radius < target.normal, _up(lost + target.normal), lost)
-        return np.asarray(np.where(error > 0, _up(error + lost), lost + error), np.float64)
+        return np.asarray(np.where(erring, _up(error + lost), lost + error), np.float64)
 
 
 def half_ulp(size: Float, target: Format) -> Float:

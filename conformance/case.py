@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,11 +121,44 @@ class Expectation:
 
 
 @dataclass(frozen=True, eq=False)
+class Unread(Sequence[Expectation]):
+    """Expectations whose `choices` are known; `make` reads the one at a position when it is first used."""
+
+    choices: Sequence[Mapping[str, str]]
+    make: Callable[[int], Expectation]
+    _read: dict[int, Expectation] = field(default_factory=dict)
+
+    @overload
+    def __getitem__(self, index: int) -> Expectation: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Expectation, ...]: ...
+    def __getitem__(self, index: int | slice) -> Expectation | tuple[Expectation, ...]:
+        positions = range(len(self))[index]
+        if isinstance(positions, range):
+            return tuple(map(self._at, positions))
+        return self._at(positions)
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+    def _at(self, position: int) -> Expectation:
+        if position not in self._read:
+            self._read[position] = self.make(position)
+        return self._read[position]
+
+
+@dataclass(frozen=True, eq=False)
 class Vector:
     """A case and what is expected of it, one expectation for each permitted combination of choices."""
 
     case: Case
     expectations: Sequence[Expectation]
+
+    @property
+    def choices(self) -> Sequence[Mapping[str, str]]:
+        """Those of each expectation, for which none that is still unread has to be read."""
+        known = self.expectations
+        return known.choices if isinstance(known, Unread) else [expectation.choices for expectation in known]
 
 
 def exactly(value: Any, dtype: str, what: str) -> Array:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,22 @@ from conformance import deviations
 from conformance.adapter import Description
 from conformance.bound import Accuracy, Promise
 from conformance.commands.common import select
-from conformance.deviations import Comparison
+from conformance.deviations import DIRECTIONS, Comparison, Expectations
 from conformance.dialects import Dialect, named, resolved
-from conformance.finding import Verdict
 from conformance.function import Contract, adapt, load
 from conformance.grade import cells
 from conformance.link import Source
 from conformance.links.here import HereSource
 from conformance.links.process import WorkerSource
 from conformance.promises import promise, spelled
+from conformance.record import unanswered
+from conformance.report.highlights import worst
 from conformance.report.message import command_line, message
-from conformance.report.terminal import SHOWN, worst
 from conformance.runner import Result, Run
 from conformance.sources import function_command
+from conformance.vectors import Vector
 
+SHOWN = 5  # failures in full; a test's report need not fit a screen
 WIDTH = 240  # columns of a line of a report's text, which quotes what a function raises
 
 
@@ -63,17 +66,84 @@ class Report:
         """By dtype and direction the accuracy class that was earned (`conformance.grade`), None where no class was kept."""
         return {(place.dtype, place.direction): cell.grade for place, cell in cells(self.results).items() if cell.measured}
 
+    def again(self, case: str) -> str:
+        """The line that asks a case again."""
+        return self.call.replace("CASE", case)
+
     def __str__(self) -> str:
-        about, failures = self.description, worst(self.comparison.unexpected)
+        return "\n\n".join((self._head, *self._parts))
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook, with a table of the grades."""
+        grades, headed = self.grades, 'style="text-align:left"'
+        dtypes, cells = dict.fromkeys(dtype for dtype, _ in grades), []
+        for dtype in dtypes:
+            earned = (grades[dtype, direction] or "no class" if (dtype, direction) in grades else "-" for direction in DIRECTIONS)
+            cells.append(f"<tr><th {headed}>{dtype}</th>" + "".join(f"<td {headed}>{one}</td>" for one in earned) + "</tr>")
+        heads = "".join(f"<th {headed}>{text}</th>" for text in ("grades", *DIRECTIONS))
+        table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(cells)}</tbody></table>" if cells else ""
+        parts = "".join(f'<pre style="white-space:pre-wrap">{escape(part)}</pre>' for part in self._parts)
+        return f"<div><p><b>{'passed' if self.passed else 'failed'}</b> {escape(self._head)}</p>{table}{parts}</div>"
+
+    @property
+    def _head(self) -> str:
+        """What was asked, and how many tensors had each verdict."""
+        about, expected = self.description, len(self.comparison.expected)
         counts = ", ".join(f"{number} {verdict}" for verdict, number in sorted(self.counts.items()))
-        expected = len(self.comparison.expected)
-        parts = [f"{about.name} as {', '.join(about.operations)}: {counts}" + (f"; {expected} as expected" if expected else "")]
-        for result in failures[:SHOWN]:
-            again = self.call.replace("CASE", result.finding.case)
-            parts.append(message(result.finding, about.name, about.version, result.mode, again))
+        return _cut(f"{about.name} as {', '.join(about.operations)}: {counts}" + (f"; {expected} as expected" if expected else ""))
+
+    @property
+    def _parts(self) -> list[str]:
+        """The worst failures in full, and what else doesn't hold."""
+        about, failures = self.description, worst(self.comparison.unexpected)
+        parts = [message(one.finding, about.name, about.version, one.mode, self.again(one.finding.case)) for one in failures[:SHOWN]]
         parts += [f"... and {len(failures) - SHOWN} more"] if len(failures) > SHOWN else []
         parts += [*self.unkept, *self.comparison.problems[:SHOWN], *self.comparison.notes]
-        return "\n\n".join("\n".join(map(_cut, part.splitlines())) for part in parts)
+        return ["\n".join(map(_cut, part.splitlines())) for part in parts]
+
+
+@dataclass(frozen=True)
+class Question:
+    """The keywords of `check`, looked up: what is asked of a function, on which vectors, and what is expected of its answers."""
+
+    contract: Contract
+    vectors: tuple[Vector, ...]
+    dialect: str | Mapping[str, str] | None
+    expectations: Expectations | None
+    whole: bool  # all of the tier, not single cases
+
+    @staticmethod
+    def of(
+        *,
+        operation: str,
+        dtypes: Collection[str] = (),
+        promises: Mapping[str, Promise | str] | None = None,
+        dialect: str | Mapping[str, str] | None = None,
+        tensors: str = "numpy",
+        tier: str | None = None,
+        cases: str | Sequence[str] = (),
+        expect: str | Path | None = None,
+    ) -> Question:
+        """The question that the keywords ask; raises what `check` raises for wrong usage."""
+        stated = {dtype: promise(dtype, made) if isinstance(made, str) else made for dtype, made in (promises or {}).items()}
+        contract = Contract.of(operation, stated, dtypes, tensors)
+        globs = [cases] if isinstance(cases, str) else list(cases)
+        chosen, ids = select(contract.operation, None, globs or None, tier or ("full" if globs else "core"))
+        expectations = None if expect is None else deviations.read(Path(expect))
+        if expectations is not None:
+            deviations.refuse_unknown(expectations, ids, contract.operation)
+        vectors = tuple(vector for vector in chosen if vector.case.dtype in contract.promises)
+        return Question(contract, vectors, dialect, expectations, not globs)
+
+    def put(self, function: Callable[..., Any] | str, vectors: Sequence[Vector] | None = None) -> Report:
+        """Ask a function, on all of the vectors or on some."""
+        source, call = _source(function, self.contract, self.dialect)
+        with Run([source], self.vectors if vectors is None else vectors, dialect=_dialect(self.dialect, source.name)) as run:
+            results = tuple(run.results())
+            about = run.descriptions[source.name]
+        whole = self.whole and vectors is None
+        comparison = deviations.compare(results, self.expectations, about.versions, whole=vectors is None)
+        return Report(about, results, comparison, unanswered(results, about) if whole else (), call)
 
 
 def check(
@@ -98,20 +168,17 @@ def check(
     Nothing that the function does raises. Wrong usage does: `conformance.adapter.Unusable`, or another error whose message says what to
     write.
     """
-    stated = {dtype: promise(dtype, made) if isinstance(made, str) else made for dtype, made in (promises or {}).items()}
-    contract = Contract.of(operation, stated, dtypes, tensors)
-    globs = [cases] if isinstance(cases, str) else list(cases)
-    chosen, ids = select(contract.operation, None, globs or None, tier or ("full" if globs else "core"))
-    chosen = [vector for vector in chosen if vector.case.dtype in contract.promises]
-    expectations = None if expect is None else deviations.read(Path(expect))
-    if expectations is not None:
-        deviations.refuse_unknown(expectations, ids, contract.operation)
-    source, call = _source(function, contract, dialect)
-    with Run([source], chosen, dialect=_dialect(dialect, source.name)) as run:
-        results = tuple(run.results())
-        about = run.descriptions[source.name]
-    comparison = deviations.compare(results, expectations, about.versions)
-    return Report(about, results, comparison, () if globs else unanswered(results, about), call)
+    question = Question.of(
+        operation=operation,
+        dtypes=dtypes,
+        promises=promises,
+        dialect=dialect,
+        tensors=tensors,
+        tier=tier,
+        cases=cases,
+        expect=expect,
+    )
+    return question.put(function)
 
 
 def assert_conforms(
@@ -142,16 +209,6 @@ def assert_conforms(
     if not report.passed:
         raise AssertionError(str(report))
     return report
-
-
-def unanswered(results: Sequence[Result], about: Description) -> tuple[str, ...]:
-    """A sentence for each dtype that a function promises and of which every case was unsupported, with the first reason."""
-    sentences = []
-    for dtype in about.promises:
-        there = [result.finding for result in results if result.finding.dtype == dtype]
-        if there and all(finding.verdict == Verdict.UNSUPPORTED for finding in there):
-            sentences.append(f"{about.name} promises {dtype} and answers none of its cases: {there[0].note}")
-    return tuple(sentences)
 
 
 def _source(function: Callable[..., Any] | str, contract: Contract, dialect: str | Mapping[str, str] | None) -> tuple[Source, str]:

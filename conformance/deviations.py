@@ -16,7 +16,7 @@
     varies = true              # optional: what fails depends on what lies in memory, so it may pass
 
 Every failure must be covered by a deviation, and everything that a deviation covers must fail, unless it varies: what has been
-mended is deleted here. Of a run of a part, only that part is compared.
+mended is deleted here. Of a run of a part, only that part is compared; whether an entry has any use at all only the whole can tell.
 """
 
 from __future__ import annotations
@@ -169,15 +169,37 @@ def refuse_unknown(expectations: Expectations, ids: Collection[str], operation: 
                 raise ExpectedError(f"{expectations.source}: no case is named {pattern!r}; delete it, or see `lossref vectors list`")
 
 
+def excuse(result: Result, expectations: Expectations | None, versions: Mapping[str, str]) -> Deviation | None:
+    """The deviation that excuses a failure: the first that covers it, has not expired, and names a clause that it breaks."""
+    if expectations is None:
+        return None
+    return next(
+        (
+            deviation
+            for deviation in expectations.deviations
+            if deviation.clause in result.finding.clauses and deviation.covers(result) and not _expired(deviation, expectations, versions)
+        ),
+        None,
+    )
+
+
 def compare(
-    results: Sequence[Result], expectations: Expectations | None, versions: Mapping[str, str], idle: Collection[str] = ()
+    results: Sequence[Result],
+    expectations: Expectations | None,
+    versions: Mapping[str, str],
+    idle: Collection[str] = (),
+    *,
+    whole: bool = True,
 ) -> Comparison:
-    """Hold the results of one backend, of the installed `versions`, against what is expected of it; `idle` are modes that weren't asked."""
+    """Hold the results of one backend, of the installed `versions`, against what is expected of it; `idle` are modes that weren't asked.
+
+    Of results that aren't the `whole`, a shard's say, an entry may cover or excuse none: what it is there for may be in another.
+    """
     failures = [result for result in results if result.finding.verdict in FAILING]
     if expectations is None:
         return Comparison(tuple(failures), (), (), ())
     problems, notes = [], []
-    excused: dict[int, Deviation] = {}
+    excused = {id(result): deviation for result in failures if (deviation := excuse(result, expectations, versions)) is not None}
     by_case: dict[str, list[Result]] = {}
     for result in results:
         by_case.setdefault(result.finding.case, []).append(result)
@@ -188,7 +210,7 @@ def compare(
         covered = [result for result in ran if deviation.covers(result)]
         kept = [result for result in covered if result.finding.verdict not in FAILING]
         what = f"{expectations.source}: {', '.join(deviation.cases)} ({deviation.clause}: {deviation.reason})"
-        if not covered:
+        if not covered and whole:
             problems.append(f"{what} covers no result: correct its direction, output or mode, or delete it")
         if kept and not deviation.varies:
             first = kept[0].finding
@@ -199,10 +221,7 @@ def compare(
         if _expired(deviation, expectations, versions):
             problems.append(f"{what} was to end with version {deviation.until}; look at it again")
             continue
-        for result in covered:
-            if deviation.clause in result.finding.clauses:
-                excused.setdefault(id(result), deviation)
-        if covered and not kept and not any(excused.get(id(result)) is deviation for result in covered):
+        if whole and covered and not kept and not any(excused.get(id(result)) is deviation for result in covered):
             problems.append(
                 f"{what} excuses nothing: its results break another clause, or an entry above has them; correct it, or delete it"
             )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from conformance.bound import Accuracy
 from conformance.case import Case
 from conformance.texts import decimal_text, element_text, hex_text, inputs_text, number_text, place_text, short_hex
-from refimpl.enclosure import Enclosure, Format
+from refimpl.enclosure import Enclosure, Format, Kind
 
 Array = NDArray[Any]
 Place = tuple[int, ...]
@@ -54,6 +56,24 @@ class Element:
     actual: Array
     bound: float
     target: Format
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a finding says of its element in words, where the element itself is not at hand: it was read from a file.
+
+    `side` is 1 where the answer lies above what was expected, -1 below, 0 where no two numbers differ; `format` is the answer's dtype.
+    """
+
+    inputs: str = ""
+    expected: str = ""
+    expected_hex: str = ""
+    radius: str = ""
+    actual: str = ""
+    actual_hex: str = ""
+    allowed: str = ""
+    format: str = ""
+    side: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,8 +119,8 @@ class Finding:
     it stands (None: the tensor as a whole, or the sum of its elements). `kept` are the accuracy classes whose bound every number kept
     that stood where a number was expected; None where none did. `other` names the choices under which the answer is right, where it
     isn't under those that were promised; `explained` says what explains the whole answer, where that was asked; `statistics` are those
-    of an answer inside its bound, where there are any. `note` says what the numbers don't. `place` to `allowed` are texts, spelled when
-    they are asked for, as most findings are a pass that nobody reads.
+    of an answer inside its bound, where there are any. `note` says what the numbers don't. `told` are texts, spelled when they are asked
+    for, as most findings are a pass that nobody reads.
     """
 
     case: str
@@ -117,6 +137,7 @@ class Finding:
     flags: tuple[str, ...]
     subject: Case | None = field(default=None, repr=False, compare=False)
     element: Element | None = field(default=None, repr=False, compare=False)
+    spelled: Told | None = field(default=None, repr=False, compare=False)  # where the element isn't at hand
     shapes: tuple[str, str] = ("", "")  # expected and actual, where the tensors themselves can't be compared
     kept: tuple[Accuracy, ...] | None = None
     accuracy: str = ""
@@ -130,38 +151,32 @@ class Finding:
         """What is spoken of: "output[3]", "gradient of logits"."""
         return place_text(self.output, self.direction, self.worst_index)
 
-    @property
-    def inputs(self) -> str:
-        """What it was made from."""
-        return "" if self.subject is None else inputs_text(self.subject, self.worst_index)
+    @cached_property
+    def told(self) -> Told:
+        """What it says in words; the numbers with some digits more than the answer's dtype has, and exactly in hexadecimal."""
+        if self.spelled is not None:
+            return self.spelled
+        inputs = "" if self.subject is None else inputs_text(self.subject, self.worst_index)
+        if self.element is None:
+            return Told(inputs, self.shapes[0], actual=self.shapes[1])
+        expected, target, radius = self.element.expected, self.element.target, float(self.element.expected.radius.item())
+        number = float(self.element.actual[0])
+        return Told(
+            inputs=inputs,
+            expected=decimal_text(expected, target),
+            expected_hex=hex_text(expected),
+            radius=f"{radius:.2g}" if radius else "",
+            actual=element_text(self.element.actual[0]),
+            actual_hex=short_hex(number),
+            allowed=number_text(float(f"{self.element.bound:.3g}")),
+            format=self.element.actual.dtype.name,
+            side=_side(number, expected),
+        )
 
-    @property
-    def expected(self) -> str:
-        """The expected number, with some digits more than the answer's dtype has."""
-        return self.shapes[0] if self.element is None else decimal_text(self.element.expected, self.element.target)
 
-    @property
-    def expected_hex(self) -> str:
-        """The expected number exactly."""
-        return "" if self.element is None else hex_text(self.element.expected)
-
-    @property
-    def radius(self) -> str:
-        """How far the true number may be from the expected one."""
-        radius = 0.0 if self.element is None else float(self.element.expected.radius.item())
-        return f"{radius:.2g}" if radius else ""
-
-    @property
-    def actual(self) -> str:
-        """The answer's number."""
-        return self.shapes[1] if self.element is None else element_text(self.element.actual[0])
-
-    @property
-    def actual_hex(self) -> str:
-        """The answer's number exactly."""
-        return "" if self.element is None else short_hex(float(self.element.actual[0]))
-
-    @property
-    def allowed(self) -> str:
-        """The error that the promise allowed."""
-        return "" if self.element is None else number_text(float(f"{self.element.bound:.3g}"))
+def _side(actual: float, expected: Enclosure) -> int:
+    """On which side of the centre of an enclosure a number lies; 0 where one of the two is no real number."""
+    if expected.kind.item() != Kind.FINITE or math.isnan(actual):
+        return 0
+    difference = actual - expected.hi.item() - expected.lo.item()
+    return (difference > 0) - (difference < 0)

@@ -134,10 +134,10 @@ def _command(source: Source, vector: Vector) -> str:
 
 def _upstream(defect: Defect) -> str:
     issues = dict.fromkeys(deviation.issue for deviation in defect.deviations if deviation.issue is not None)
-    return ", ".join(_link(issue) for issue in issues) or "no report found"
+    return ", ".join(link(issue) for issue in issues) or "no report found"
 
 
-def _link(issue: str) -> str:
+def link(issue: str) -> str:
     """A report, "owner/name#1" or its address, as a link."""
     name = issue.removeprefix("https://github.com/").replace("/issues/", "#").replace("/pull/", "#")
     return f"[{name}](https://github.com/{name.replace('#', '/issues/')})"

@@ -89,6 +89,22 @@ def _cell(results: Sequence[Result]) -> Cell:
     )
 
 
+def together(found: Iterable[Cell]) -> Cell | None:
+    """What several cells show: the worst grade and finding, all clauses that are broken; None where nothing was answered."""
+    there = [cell for cell in found if cell.answered]
+    if not there:
+        return None
+    grades = [cell.grade for cell in there if cell.measured]
+    return Cell(
+        grade=None if None in grades else max((one for one in grades if one is not None), key=CLASSES.index, default=None),
+        answered=sum(cell.answered for cell in there),
+        measured=sum(cell.measured for cell in there),
+        worst=max((cell.worst for cell in there if cell.worst is not None), key=_ratio, default=None),
+        broken=tuple(sorted({id for cell in there for id in cell.broken})),
+        composed=any(cell.composed for cell in there),
+    )
+
+
 def _ratio(finding: Finding) -> float:
     assert finding.ratio is not None
     return math.inf if math.isnan(finding.ratio) else finding.ratio

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,10 @@ class _Tensor:
     def expected(self) -> Expected:
         return self.question.expected
 
+    def finding(self, verdict: Verdict, note: str = "", **measured: Any) -> Finding:
+        """The finding on it."""
+        return _finding_on(self.case, self.expectation, self.direction, self.name, verdict, note, **measured)
+
 
 def judge(vector: Vector, answer: Answer, promise: Promise, dialect: Mapping[str, str], explain: bool = False) -> list[Finding]:
     """One finding for the output and one for each gradient that the vector expects; with what explains the answer, where that is asked."""
@@ -63,8 +68,8 @@ def judge(vector: Vector, answer: Answer, promise: Promise, dialect: Mapping[str
         findings.append(_under_other_choices(vector, tensor, answer, finding) if finding.verdict == Verdict.FAIL else finding)
     if explain:
         permitted: dict[str, set[str]] = {}
-        for one in vector.expectations:
-            for name, value in one.choices.items():
+        for choices in vector.choices:
+            for name, value in choices.items():
                 permitted.setdefault(name, set()).add(value)
         by = tuple(_explanations(vector, answer, promise))
         explained = Explained({name: frozenset(values) for name, values in permitted.items()}, by)
@@ -107,9 +112,9 @@ def promised(vector: Vector, dialect: Mapping[str, str]) -> Expectation | None:
             raise ValueError(
                 f"{vector.case.id} permits no answer of the dialect {dict(dialect)}; {choice.name} is one of {list(choice.values)}"
             )
-    for expectation in vector.expectations:
-        if all(stated.get(name) == value for name, value in expectation.choices.items()):
-            return expectation
+    for position, choices in enumerate(vector.choices):
+        if all(stated.get(name) == value for name, value in choices.items()):
+            return vector.expectations[position]
     return None
 
 
@@ -117,7 +122,7 @@ def unanswered(vector: Vector, verdict: Verdict, note: str, dialect: Mapping[str
     """The findings on a vector that has no answer: a crash, a timeout, an operation that the backend lacks."""
     expectation = promised(vector, dialect) or replace(vector.expectations[0], choices={})
     names = [("forward", "output"), *(("backward", name) for name in expectation.gradients)]
-    return [_blank(vector.case, expectation, direction, name, verdict, note) for direction, name in names]
+    return [_finding_on(vector.case, expectation, direction, name, verdict, note) for direction, name in names]
 
 
 def _tensors(case: Case, expectation: Expectation, promise: Promise, conduct: Conduct) -> list[_Tensor]:
@@ -125,7 +130,6 @@ def _tensors(case: Case, expectation: Expectation, promise: Promise, conduct: Co
     if conduct.flushes(case.dtype):
         promise = replace(promise, flush=True)
     choices, stated = expectation.choices, operation(case.operation)
-    call = {**case.inputs, **case.parameters, **choices}
 
     def tensor(direction: str, name: str, expected: Expected, terms: Callable[[], Float], truth: Callable[[], Enclosure]) -> _Tensor:
         if expectation.kind == "error":  # only kinds are compared, and of elements that aren't named nothing is known
@@ -136,14 +140,14 @@ def _tensors(case: Case, expectation: Expectation, promise: Promise, conduct: Co
     def of_output() -> Float:
         return _rows(forward_terms(case, choices), expectation.output)
 
-    found = [tensor("forward", "output", expectation.output, of_output, lambda: stated.forward(**call))]
+    found = [tensor("forward", "output", expectation.output, of_output, lambda: stated.forward(**case.call, **choices))]
     for name, expected in expectation.gradients.items():
 
         def of_gradient(name: str = name, expected: Expected = expected) -> Float:
             return _rows(backward_terms(case, choices)[name], expected)
 
         def truth(name: str = name) -> Enclosure:
-            return stated.vjp(cotangent=case.cotangent, **call)[name]
+            return stated.vjp(cotangent=case.cotangent, **case.call, **choices)[name]
 
         found.append(tensor("backward", name, expected, of_gradient, truth))
     return found
@@ -154,7 +158,11 @@ def _rows(terms: Float, expected: Expected) -> Float:
     return np.broadcast_to(terms, (*expected.shape, K)).reshape(-1, K)
 
 
-def _blank(case: Case, expectation: Expectation, direction: str, name: str, verdict: Verdict, note: str = "") -> Finding:
+def _finding_on(
+    case: Case, expectation: Expectation, direction: str, name: str, verdict: Verdict, note: str = "", **measured: Any
+) -> Finding:
+    """The finding with what is known without an answer, and what was `measured` of one."""
+    nothing = {"ratio": None, "ulps": None, "worst_index": None, "clauses": _spoken(case, direction)}
     return Finding(
         case=case.id,
         operation=case.operation,
@@ -162,21 +170,26 @@ def _blank(case: Case, expectation: Expectation, direction: str, name: str, verd
         output=name,
         dtype=case.dtype,
         verdict=verdict,
-        ratio=None,
-        ulps=None,
         choice=dict(expectation.choices),
-        worst_index=None,
-        clauses=_spoken(case, direction),
         flags=case.flags,
         subject=case,
         note=note,
+        **(nothing | measured),
     )
 
 
 def _spoken(case: Case, direction: str) -> tuple[str, ...]:
     """The clauses of a case that speak of that direction."""
-    of_gradients = {clause.id for clause in operation(case.operation).clauses if clause.backward}
-    return tuple(id for id in case.clauses if direction == "backward" or id not in of_gradients) or case.clauses
+    if direction == "backward":
+        return case.clauses
+    of_gradients = _of_gradients(case.operation)
+    return tuple(id for id in case.clauses if id not in of_gradients) or case.clauses
+
+
+@cache
+def _of_gradients(name: str) -> frozenset[str]:
+    """The clauses of an operation that speak of gradients alone."""
+    return frozenset(clause.id for clause in operation(name).clauses if clause.backward)
 
 
 def _finding(tensor: _Tensor, answer: Answer) -> Finding:
@@ -196,21 +209,21 @@ def _finding(tensor: _Tensor, answer: Answer) -> Finding:
 
 def _judge(tensor: _Tensor, answer: Answer) -> Finding:
     """The finding on one tensor under one expectation."""
-    blank = _blank(tensor.case, tensor.expectation, tensor.direction, tensor.name, Verdict.PASS)
     actual = answer.output if tensor.direction == "forward" else answer.gradients.get(tensor.name)
     if actual is None:
-        return _absent(blank, tensor, answer)
+        return _absent(tensor, answer)
     broken, notes = _conduct(tensor, answer, actual)
     if "GEN-1" in broken or actual.dtype.name not in FORMATS:
-        return replace(blank, verdict=Verdict.FAIL, clauses=broken, shapes=(_form(tensor), _described(actual)), note="; ".join(notes))
-    found = measure(tensor.question, actual)
+        shapes = _form(tensor), _described(actual)
+        return tensor.finding(Verdict.FAIL, "; ".join(notes), clauses=broken, shapes=shapes)
+    found, spoken = measure(tensor.question, actual), _spoken(tensor.case, tensor.direction)
     if found.ratio > 1.0:
-        broken += blank.clauses + (("GEN-5",) if found.accuracy else ())
+        broken += spoken + (("GEN-5",) if found.accuracy else ())
         notes += ["the sum of all elements"] if found.of_all else []
-    return replace(
-        blank,
-        verdict=Verdict.FAIL if notes or found.ratio > 1.0 else Verdict.PASS,  # also of a case of one's own, without clauses
-        clauses=tuple(dict.fromkeys(broken)) or blank.clauses,
+    return tensor.finding(
+        Verdict.FAIL if notes or found.ratio > 1.0 else Verdict.PASS,  # also of a case of one's own, without clauses
+        "; ".join(notes),
+        clauses=tuple(dict.fromkeys(broken)) or spoken,
         ratio=found.ratio,
         ulps=found.ulps,
         worst_index=found.place,
@@ -218,22 +231,22 @@ def _judge(tensor: _Tensor, answer: Answer) -> Finding:
         kept=found.kept,
         accuracy=tensor.question.promise.accuracy,
         statistics=None if found.ratio > 1.0 else statistics(tensor.question, actual),
-        note="; ".join(notes),
     )
 
 
-def _absent(blank: Finding, tensor: _Tensor, answer: Answer) -> Finding:
+def _absent(tensor: _Tensor, answer: Answer) -> Finding:
     """Where a tensor is missing: it raised, has no derivatives, or left one out."""
     if answer.error is not None:
         message = (answer.error.strip().splitlines() or ["an exception without a message"])[0]
         if tensor.expectation.kind == "error":
-            return replace(blank, verdict=Verdict.FAIL, note=message) if tensor.conduct.refusal == "nan" else blank
-        return replace(blank, verdict=Verdict.ERROR, note=message)
+            return tensor.finding(Verdict.FAIL, message) if tensor.conduct.refusal == "nan" else tensor.finding(Verdict.PASS)
+        return tensor.finding(Verdict.ERROR, message)
     if tensor.direction == "backward" and not answer.gradients and answer.output is not None:
-        return replace(blank, verdict=Verdict.UNSUPPORTED, note="the backend gives no gradients")
+        return tensor.finding(Verdict.UNSUPPORTED, "the backend gives no gradients")
     if tensor.name in answer.constants:
-        return replace(blank, verdict=Verdict.UNSUPPORTED, note=f"the backend doesn't differentiate by {tensor.name}")
-    return replace(blank, verdict=Verdict.ERROR, note=f"the answer has no {blank.place}")
+        return tensor.finding(Verdict.UNSUPPORTED, f"the backend doesn't differentiate by {tensor.name}")
+    missing = tensor.finding(Verdict.ERROR)
+    return replace(missing, note=f"the answer has no {missing.place}")
 
 
 def _conduct(tensor: _Tensor, answer: Answer, actual: Array) -> tuple[tuple[str, ...], list[str]]:

@@ -69,7 +69,7 @@ class Lane:
         return not self.ended and (not self.begun or self._task is not None)
 
     def feed(self) -> None:
-        """Ask the next task, if the link is free; without one, let it leave."""
+        """Ask the next task, if the link is free; without one, let it leave, unless the backend waits."""
         if self.busy or self.ended:
             return
         if self._again is not None:
@@ -77,8 +77,8 @@ class Lane:
         elif self.backend.tasks:
             self._task = self.backend.tasks.popleft()
         else:
-            self.ended = True
-            self.link.stop()
+            if not self.backend.waits:
+                self.leave()
             return
         self._allowed = deadline(self._task.vector) + self.backend.allowance(self._task) if self._timeout is None else self._timeout
         self._expires = time.monotonic() + self._allowed
@@ -108,6 +108,17 @@ class Lane:
             task, Verdict.CRASH, f"{again.how}; answered in a new process: what came before it matters ({again.before})"
         )
 
+    def drop(self) -> None:
+        """Forget what is due, and go on with a new link."""
+        self._task = self._again = None
+        self.backend.tasks.clear()
+        self._replace()
+
+    def leave(self) -> None:
+        """Let the link end, which is free."""
+        self.ended = True
+        self.link.stop()
+
     def kill(self) -> None:
         """End the link now."""
         self.ended = True
@@ -122,7 +133,7 @@ class Lane:
     def _replace(self) -> None:
         """Go on with a new link, if there is anything to ask it."""
         self.link.kill()
-        if self._again is not None or self.backend.tasks:
+        if self._again is not None or self.backend.tasks or self.backend.waits:
             self._open()
         else:
             self.ended = True

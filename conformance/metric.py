@@ -37,6 +37,35 @@ NEAR = 1e-9  # a ratio computed in float64 that lies this close to 1 is settled 
 PAST = math.nextafter(1.0, 2.0)
 LEAST_OVERFLOW = Fraction(2) ** 1024 - Fraction(2) ** 970  # the least number that float64 rounds to an infinity
 
+_EXPONENT = np.uint64(0x7FF << 52)  # of a float64
+
+
+def compared(
+    actual: NDArray[Any], expected: Enclosure, bounds: Float, promised: int, target: Format
+) -> tuple[Float, Float, NDArray[np.bool_] | None]:
+    """`distance` by the promised one of several bounds (several, n), and `keeps` of all; n isn't 0."""
+    found = _plain(actual, expected, bounds, promised, target)
+    return found or (*distance(actual, expected, bounds[promised], target), keeps(actual, expected, bounds, target))
+
+
+def _plain(
+    actual: NDArray[Any], expected: Enclosure, bounds: Float, promised: int, target: Format
+) -> tuple[Float, Float, NDArray[np.bool_]] | None:
+    """The same, at once, where numbers answer numbers, all bounds are finite and no error is close to one; else None.
+
+    Of the table only the first rule applies then, and nothing is left to rationals.
+    """
+    if expected.kind.any():  # not all are `Kind.FINITE`
+        return None
+    with np.errstate(all="ignore"):
+        error = _error(np.asarray(actual).astype(np.float64), expected)  # not finite where the answer isn't
+        spare, ratio = bounds - error, error / bounds[promised]
+        finite = error.max() < np.inf and expected.radius.max() < np.inf and bounds.max() < np.inf
+        if not (finite and (np.abs(spare) > NEAR * error).all() and (np.abs(ratio - 1.0) > NEAR).all()):
+            return None
+        kept: NDArray[np.bool_] = np.logical_and.reduce(spare >= 0.0, axis=1)
+        return ratio, error / spacing_at(magnitude(expected), target), kept
+
 
 def distance(actual: NDArray[Any], expected: Enclosure, bound: Float, target: Format) -> tuple[Float, Float]:
     """The error of each element in units of `bound`, and in ulps of `target` at the expected value.
@@ -112,7 +141,8 @@ def magnitude(expected: Enclosure) -> Float:
 
 def spacing_at(size: Float, target: Format) -> Float:
     """The spacing of `target` at a magnitude; at 0 the smallest subnormal, as next to it."""
-    return target.ulp(np.maximum(np.abs(size), FORMATS["float64"].tiny))
+    binade = (np.fmin(np.abs(size), target.largest).view(np.uint64) & _EXPONENT).view(np.float64)  # 0 below the normal numbers
+    return np.maximum(binade * 2.0 ** (1 - target.precision), target.tiny)
 
 
 def _in_rationals(actual: float, expected: Enclosure, index: int, bound: float, spacing: float, target: Format) -> tuple[float, float]:

@@ -18,18 +18,19 @@ from collections.abc import Iterator, Sequence
 import psutil
 
 from conformance.adapter import Description
-from conformance.backend import Backend, Result
+from conformance.backend import Backend, Result, Task
 from conformance.case import TIERS, Vector
 from conformance.dialects import Dialect
 from conformance.lane import BackendError, Lane, deadline
 from conformance.link import Source
 
-__all__ = ["BackendError", "Result", "Run", "ceiling", "deadline"]
+__all__ = ["BackendError", "Result", "Run", "Task", "ceiling", "deadline"]
 
 GIB = 2**30
 LOOKING = 0.25  # seconds after which a link is looked at that said nothing: its end may go unnoticed where its children live on
 WEIGHING = 0.05  # seconds between two looks at the memory
 SHARE = 100  # cases for which starting another worker is worth its time
+ABANDONED = "its process was lost, and another could not be started"
 
 
 def ceiling() -> float:
@@ -42,7 +43,7 @@ class Run:
 
     `jobs` workers run at a time; `timeout` in seconds takes the place of the cases' deadlines, `memory` in bytes of the ceiling,
     `dialect` of those that the backends declare. Modes that are too costly for `tier` aren't asked. `explain` has findings say which
-    choices explain an answer.
+    choices explain an answer. A run that `waits` has no `results`: it makes the calls that `ask` is given, one at a time.
     """
 
     def __init__(
@@ -55,8 +56,9 @@ class Run:
         memory: float | None = None,
         tier: str = TIERS[-1],
         explain: bool = False,
+        waits: bool = False,
     ) -> None:
-        self._backends = [Backend(source, vectors, dialect, tier, explain) for source in sources]
+        self._backends = [Backend(source, vectors, dialect, tier, explain, waits) for source in sources]
         self._vectors = vectors
         self._tier = tier
         self._jobs = jobs
@@ -82,7 +84,9 @@ class Run:
     def __exit__(self, *_: object) -> None:
         self._scales.stop()
         for lane in self._lanes:
-            if not lane.ended:
+            if lane.backend.waits and not lane.busy and not lane.ended:
+                lane.leave()
+            elif not lane.ended:
                 lane.kill()
 
     @property
@@ -111,7 +115,27 @@ class Run:
                 yield from self._step(working)
             for backend in self._backends:
                 if backend.tasks and all(lane.ended for lane in self._lanes if lane.backend is backend):
-                    yield from backend.abandoned("its process was lost, and another could not be started")
+                    yield from backend.abandoned(ABANDONED)
+
+    def calls(self, name: str) -> list[Task]:
+        """All calls that the backend of that name can be asked to make, in order."""
+        return list(self._lane_of(name).backend.calls())
+
+    def ask(self, name: str, task: Task) -> list[Result]:
+        """The findings on one call of the backend, made now. Its process stays for the next."""
+        lane = self._lane_of(name)
+        results = lane.backend.queue(task)
+        try:
+            while not results and not lane.ended:
+                lane.feed()
+                results += self._step([lane])
+        except BaseException:  # someone's alarm: the answer that is due is no other task's
+            lane.drop()
+            raise
+        return results or lane.backend.abandoned(ABANDONED)
+
+    def _lane_of(self, name: str) -> Lane:
+        return next(lane for lane in self._lanes if lane.backend.name == name)
 
     def _lane(self, backend: Backend) -> Lane:
         return Lane(backend, self._awake.set, self._timeout)

@@ -86,8 +86,8 @@ def line(vector: Vector, result: Result, about: Description, command: str, title
     if any("file" in tensor for tensor in [*asked[1]["inputs"].values(), asked[1]["cotangent"] or {}]):
         raise ScriptError(f"the tensors of {case.id} are too large for a line; choose a smaller case")
     quoted = " \\\n  ".join(shlex.quote(messages.line(one).decode().rstrip()) for one in asked)
-    expected = f"# expected {_expected(vector, finding, about)}  {finding.expected_hex}".rstrip()
-    actual = f"# actual   {finding.actual or finding.note}  {finding.actual_hex}".rstrip()
+    expected = f"# expected {_expected(vector, finding, about)}  {finding.told.expected_hex}".rstrip()
+    actual = f"# actual   {finding.told.actual or finding.note}  {finding.told.actual_hex}".rstrip()
     return "\n".join([*_head(finding, about, title, why), f"printf '%s\\n' {quoted} \\\n  | {command}", expected, actual]) + "\n"
 
 
@@ -170,8 +170,9 @@ def _expected(vector: Vector, finding: Finding, about: Description) -> str:
     expectation = promised(vector, dialect)
     if expectation is not None and expectation.kind == "error":
         return "an exception" if dialect.get("refusal") == "error" else "an exception, or nan"
-    if finding.expected:
-        return finding.expected + (f", at most {finding.allowed} away" if finding.expected_hex and finding.actual_hex else "")
+    told = finding.told
+    if told.expected:
+        return told.expected + (f", at most {told.allowed} away" if told.expected_hex and told.actual_hex else "")
     if expectation is None:
         return "nothing: the dialect's choices are not defined for this call"
     tensor = expectation.output if finding.direction == "forward" else expectation.gradients[finding.output]
@@ -194,8 +195,8 @@ def _head(finding: Finding, about: Description, title: str, why: str) -> Iterato
 def _title(finding: Finding) -> str:
     if finding.verdict == Verdict.PASS:
         return f"{finding.operation}: {finding.place} is right"
-    if finding.expected:
-        return f"{finding.operation}: {finding.place} is {finding.actual}, not {finding.expected}"
+    if finding.told.expected:
+        return f"{finding.operation}: {finding.place} is {finding.told.actual}, not {finding.told.expected}"
     return f"{finding.operation}: {finding.place} is not what it should be"
 
 

@@ -39,7 +39,7 @@ class Options:
     """What the command line says of the backends that it names, each of which takes what concerns it.
 
     `operation` to `tensors` are about functions; `promises` are texts, as in `conformance.promises`. `device` is about libraries,
-    `strict` about the messages of programs.
+    `strict` about the messages of programs; `jobs` are the workers that run at the same time, and share the processors.
     """
 
     dialect: str | None = None
@@ -49,6 +49,7 @@ class Options:
     tensors: str = "numpy"
     device: str | None = None
     strict: bool = False
+    jobs: int = 1
 
 
 NONE = Options()
@@ -58,12 +59,12 @@ def find(name: str, options: Options = NONE) -> Source:
     """The source of a backend; raises `UnknownBackend`, and `conformance.adapter.Unusable` or `PromiseError` for a function."""
     way, _, rest = name.partition(":")
     if is_function(name):
-        return WorkerSource(name, partial(load, name, _contract(name, options)))
+        return WorkerSource(name, partial(load, name, _contract(name, options)), options.jobs)
     if way in ("exec", "dir"):
         if not rest.strip():
             raise UnknownBackend(f"{name!r} names no {'program' if way == 'exec' else 'folder'}; write exec:COMMAND or dir:FOLDER")
-        return ProgramSource(rest, options.strict) if way == "exec" else FolderSource(Path(rest), options.strict)
-    return module_source(name, _place(name), options.device)
+        return ProgramSource(rest, options.strict, options.jobs) if way == "exec" else FolderSource(Path(rest), options.strict)
+    return module_source(name, _place(name), options.device, options.jobs)
 
 
 def is_function(name: str) -> bool:

@@ -49,9 +49,10 @@ OPERATIONS = ("log_softmax", "softmax_cross_entropy")
 
 def statistics(question: Question, actual: Array) -> Statistics | None:
     """The statistics of an answer in the shape of what is expected; None where the model doesn't apply, or there is no number."""
-    case, promise, target = question.case, question.promise, FORMATS[actual.dtype.name]
+    case, promise = question.case, question.promise
     if not _applies(case):
         return None
+    target = FORMATS[actual.dtype.name]
     where, truth, terms = question.expected.where, flat(question.expected.values), terms_of_kept(question)
     judged = actual.reshape(-1).astype(np.float64) if where is None else actual.reshape(-1)[where].astype(np.float64)
     bound, likely = (with_rounding(terms @ n, truth, target, promise.flush) for n in (numbers(promise, case), _likely(promise, case)))
@@ -71,8 +72,9 @@ def statistics(question: Question, actual: Array) -> Statistics | None:
 
 def _applies(case: Case) -> bool:
     """Whether the exponentials of random logits are all that a call sums over classes."""
-    classes = all(array.dtype.kind in "iu" for name, array in case.inputs.items() if name != "logits")  # no weights or distributions
-    return case.group == "random" and case.operation in OPERATIONS and classes and not case.parameters.get("label_smoothing")
+    if case.group != "random" or case.operation not in OPERATIONS or case.parameters.get("label_smoothing"):
+        return False
+    return all(array.dtype.kind in "iu" for name, array in case.inputs.items() if name != "logits")  # no weights or distributions
 
 
 def _likely(promise: Promise, case: Case) -> Float:

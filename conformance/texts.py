@@ -104,13 +104,14 @@ def _without_classes(stated: Operation, place: tuple[int, ...]) -> tuple[int, ..
 def _array_text(array: Array) -> str:
     if array.size > SMALL:
         return f"{array.dtype.name}{list(array.shape)}"
-    return _nested(array)
+    return nested_text(array)
 
 
-def _nested(array: Array) -> str:
+def nested_text(array: Array) -> str:
+    """The numbers of an array as nested lists."""
     if array.ndim == 0:
         return element_text(array[()])
-    return "[" + ", ".join(_nested(np.asarray(part)) for part in array) + "]"
+    return "[" + ", ".join(nested_text(np.asarray(part)) for part in array) + "]"
 
 
 def place_text(output: str, direction: str, place: tuple[int, ...] | None) -> str:

@@ -106,6 +106,7 @@ def same_bits(a: Array, b: Array) -> bool:
 
 
 def text_of(error: BaseException) -> str:
-    """The first line of an exception, with its type."""
+    """The first line of an exception, with its type, as a text that can be written anywhere."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair is no character

@@ -110,6 +110,8 @@ class Undecided(ArithmeticError):
     """The enclosure straddles a rounding boundary and no exact form could tell on which side the value lies."""
 
 
+SHOWN = 20  # elements that a notebook shows
+
 # The exact form: (flat indices, bits of precision) -> for each a ball, or a non-finite kind's float.
 Exact = Callable[[Sequence[int], int], list[Ball]]
 
@@ -215,6 +217,21 @@ class Enclosure:
         if kind != Kind.FINITE:
             return f"Enclosure({kind.label}, {self.hi.item()})"
         return f"Enclosure({self.hi.item()!r} + {self.lo.item()!r} +/- {self.radius.item():.3g})"
+
+    def _repr_html_(self) -> str:
+        """A table for a notebook: index, value, radius and kind of each element, of many the first `SHOWN`."""
+        rows = []
+        for flat in range(min(self.size, SHOWN)):
+            index = ", ".join(str(int(i)) for i in np.unravel_index(flat, self.shape))
+            hi, lo, radius = (float(part.flat[flat]) for part in (self.hi, self.lo, self.radius))
+            kind = Kind(int(self.kind.flat[flat]))
+            finite = kind == Kind.FINITE
+            row = (index, f"{hi!r} {lo:+.17g}" if finite and lo else repr(hi), f"{radius:.3g}" if finite else "", kind.label)
+            rows.append("".join(f'<td style="text-align:left">{text}</td>' for text in row))
+        head = "".join(f'<th style="text-align:left">{text}</th>' for text in ("index", "value", "radius", "kind"))
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        left = f"<p>... and {self.size - SHOWN} more</p>" if self.size > SHOWN else ""
+        return f"<p>Enclosure, shape {self.shape}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{left}"
 
 
 def enclosure(hi: Float, lo: Float, radius: Float, kind: NDArray[np.uint8] | None = None, exact: Exact | None = None) -> Enclosure:

@@ -14,7 +14,10 @@ from hypothesis import settings
 from conformance import vectors
 from conformance.case import Vector
 from conformance.expect import expect
+from conformance.report import jsonlines
 from tests import kernels, squares, squares_files
+from tests.few import few as three
+from tests.records import ran, wrong
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("explore", deadline=None, max_examples=2000, print_blob=True)
@@ -56,3 +59,25 @@ def written(made: list[Vector], tmp_path_factory: pytest.TempPathFactory) -> Pat
     folder = tmp_path_factory.mktemp("vectors")
     vectors.write(made, folder)
     return folder
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> list[Vector]:
+    """Three vectors in the place of those installed, the second of which numpy fails; nothing is expected to fail."""
+    found = three()
+
+    def read(folder: object = None, operation: str | None = None) -> list[Vector]:
+        return [there for there in found if operation in (None, there.case.operation)]
+
+    monkeypatch.setattr(vectors, "read", read)
+    monkeypatch.setattr(vectors, "digest", lambda: "sha256:0")
+    monkeypatch.setattr("conformance.deviations.packaged", lambda backend: None)
+    return found
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """The file of a run in which two cases fail."""
+    path = tmp_path / "results.jsonl"
+    jsonlines.write(path, ran(wrong(1, 4)))
+    return path

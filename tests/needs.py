@@ -14,7 +14,9 @@ def library(name: str) -> None:
         pytest.skip(f"{name} isn't installed; make backends installs every library that has an adapter")
 
 
-def program(name: str, package: str) -> None:
-    """Skip without that program."""
-    if shutil.which(name) is None:
-        pytest.skip(f"no {name} is here; install {package}, which docs/examples is tested with")
+def program(name: str, package: str) -> str:
+    """The path of that program; skip without it."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"no {name} is here; install {package}")
+    return path

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance import metric
 from conformance.bound import CLASSES, Promise, Summation, arithmetic, with_rounding
-from conformance.metric import distance
+from conformance.metric import compared, distance, keeps, spacing_at
 from refimpl.enclosure import FORMATS, Enclosure, Format, Kind
 
 INF, NAN = math.inf, math.nan
@@ -98,6 +99,59 @@ def test_every_pair_of_special_values_has_its_error(f: Format, answer: str) -> N
         stated = as_float(errors[position])
         assert found == pytest.approx((stated, stated), rel=1e-15), f"{answer} for {name}"
         assert (found[0] <= 1.0) == (errors[position] <= 1), f"{answer} for {name}"
+
+
+def joined(parts: list[Enclosure]) -> Enclosure:
+    return Enclosure(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("kind", "hi", "lo", "radius")))
+
+
+def agree(actual: Any, expected: Enclosure, bounds: Any, f: Format) -> None:
+    """What is compared at once is what is compared apart, to the last bit."""
+    for promised in range(len(bounds)):
+        ratio, ulps, kept = compared(actual, expected, bounds, promised, f)
+        for found, apart in zip((ratio, ulps), distance(actual, expected, bounds[promised], f), strict=True):
+            assert found.tobytes() == apart.tobytes()
+        assert str(kept) == str(keeps(actual, expected, bounds, f))
+
+
+@every_format
+def test_ratios_and_kept_bounds_are_the_same_compared_at_once_and_apart(f: Format) -> None:
+    expected = [enclosure for enclosure, _ in table(f).values()] + [one(1.0, lo=-(2.0**-60), radius=0.125), one(0.0, radius=INF)]
+    actual = np.array(list(answers(f).values())).astype(f.dtype)
+    for number in (0.0, f.tiny, f.unit, 1.0, 1.0 - f.tiny, math.nextafter(1.0, 2.0), f.largest, INF, NAN):
+        bounds = np.array([[number], [1.5], [f.unit]])
+        for enclosure in expected:
+            agree(actual, joined([enclosure] * actual.size), bounds.repeat(actual.size, axis=1), f)
+            for answer in actual:
+                agree(np.array([answer]), enclosure, bounds, f)
+
+
+@given(st.data())
+def test_they_are_the_same_for_numbers_near_a_bound(data: st.DataObject) -> None:
+    f, truth = data.draw(truths())
+    factors = np.array(data.draw(st.lists(st.floats(0.25, 4.0), min_size=2, max_size=5)))
+    with np.errstate(over="ignore"):
+        actual = np.asarray(truth.hi + data.draw(st.integers(-4, 4)) * f.ulp(truth.hi)).astype(f.dtype)
+    exact = np.abs(actual.astype(np.float64) - truth.hi)  # a factor of 1 lies at the bound
+    with np.errstate(over="ignore", invalid="ignore"):
+        agree(actual, truth, np.concatenate([factors, [1.0, 1.0 + 2.0**-52, 1.0 - 2.0**-53]])[:, None] * exact, f)
+
+
+def test_where_numbers_answer_numbers_nothing_is_compared_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metric, "distance", None)
+    f, truth = FORMATS["float32"], joined([one(1.0), one(-2.0, lo=1e-20), one(0.0, radius=1e-30)])
+    ratio, _, kept = compared(np.array([1.5, -2.0, 0.0], np.float32), truth, np.array([[1.0] * 3, [0.25] * 3]), 0, f)
+    assert ratio.tolist() == [0.5, 1e-20, 0.0]
+    assert kept is not None
+    assert kept.tolist() == [True, False]
+
+
+@every_format
+def test_the_spacing_is_that_of_the_format_at_every_magnitude(f: Format) -> None:
+    sizes = np.ldexp(np.array([1.0, 1.5, 2.0 - 2.0**-52]), np.arange(-1074, 1024)[:, None])
+    sizes = np.concatenate([sizes.reshape(-1), [0.0, INF, NAN]])
+    assert spacing_at(sizes, f).tobytes() == f.ulp(sizes).tobytes()
+    assert spacing_at(-sizes, f).tobytes() == f.ulp(sizes).tobytes()
 
 
 @every_format

@@ -23,6 +23,7 @@ from conformance.commands.common import UsageError
 from conformance.deviations import ExpectedError
 from conformance.expect import expect
 from conformance.finding import Verdict
+from tests import markup
 
 ROOT = Path(__file__).parents[1]
 COTANGENT = np.array([[0.5, -1.25, 2.0]])
@@ -80,6 +81,16 @@ def test_a_wrong_one_fails_with_messages_that_stand_alone() -> None:
     assert "actual     nan" in text
     with pytest.raises(AssertionError, match=re.escape(text)):
         conformance.assert_conforms(textbook, **KEYWORDS)
+
+
+def test_a_notebook_shows_the_grades_and_the_failures_escaped() -> None:
+    shown = conformance.check(lambda logits: right(logits, logits)[0] * logits.dtype.type(1.001), **KEYWORDS)._repr_html_()
+    assert markup.tags(shown) >= {"table", "pre"}
+    assert markup.text(shown).startswith(f"failed {__name__}:<lambda> as log_softmax: ")
+    assert "float64 no class -" in markup.text(shown)
+    assert "FAIL  log_softmax  edges/" in markup.text(shown)
+    assert "&lt;lambda&gt;" in shown
+    assert "pre" not in markup.tags(conformance.check(right, **KEYWORDS)._repr_html_())
 
 
 def test_the_line_that_asks_again_asks_again() -> None:
@@ -215,7 +226,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_function_by_its_name_runs_in_a_process_of_its_own(module: str) -> None:
     report = conformance.check(f"{module}:leaves", **KEYWORDS, dtypes=["float32"])
     assert report.counts == {"fail": 2, "crash": 2, "unsupported": 2}
-    line = "lossref run kernels_of_a_test:leaves --operation log_softmax --promise float32=A --case log_softmax/edges/other-float32"
+    line = "lossref run kernels_of_a_test:leaves --operation log_softmax --promise float32=A --case log_softmax/edges/large-float32"
     assert re.search(rf"^ +again +{re.escape(line)}$", str(report), flags=re.MULTILINE)
     assert module not in sys.modules
     with pytest.raises(Unusable, match=r"kernels_of_a_test has no 'zeroes'; did you mean zeros\?"):

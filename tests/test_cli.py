@@ -17,32 +17,10 @@ import psutil
 import pytest
 
 from conformance import vectors
-from conformance.case import Case, Vector
+from conformance.case import Vector
 from conformance.cli import main
-from conformance.expect import expect
 from conformance.links.process import module_source
 from conformance.report import jsonlines
-
-COTANGENT = np.array([[0.5, -1.25, 2.0]])
-
-
-def vector(name: str, logits: list[float], dtype: str = "float64") -> Vector:
-    inputs = {"logits": np.array([logits], dtype)}
-    return expect(Case(f"log_softmax/edges/{name}-{dtype}", "log_softmax", dtype, inputs, {}, COTANGENT.astype(dtype), ("LSM-1",)))
-
-
-@pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> list[Vector]:
-    """Three vectors in the place of those installed: numpy's textbook formula fails the second (exp(1000) is inf)."""
-    found = [vector("plain", [1.0, 2.0, 3.0]), vector("large", [1000.0, 0.0, 1.0]), vector("plain", [1.0, 2.0, 3.0], "float32")]
-
-    def read(folder: object = None, operation: str | None = None) -> list[Vector]:
-        return [there for there in found if operation in (None, there.case.operation)]
-
-    monkeypatch.setattr(vectors, "read", read)
-    monkeypatch.setattr(vectors, "digest", lambda: "sha256:0")
-    monkeypatch.setattr("conformance.deviations.packaged", lambda backend: None)
-    return found
 
 
 def expecting(folder: Path, case: str) -> str:
@@ -123,15 +101,17 @@ def test_a_drafted_expectation_is_met(tmp_path: Path) -> None:
 def test_json_lines_have_header_results_and_footer(tmp_path: Path) -> None:
     file = tmp_path / "new" / "results.jsonl"
     assert main(["run", "numpy", "scipy", "--jobs", "2", "--json", str(file)]) == 1
-    header, results = jsonlines.read(file)
-    assert header["vectors"] == "sha256:0"
-    assert header["backends"].keys() == {"numpy", "scipy"}
-    assert header["backends"]["numpy"]["versions"] == {"numpy": np.__version__}
-    assert len(results) == 12
-    fields = "case operation direction output mode dtype backend verdict ratio ulps class choice worst_index clauses flags seconds"
-    assert all(line.keys() >= set(fields.split()) for line in results)
-    assert any(line["ratio"] == "inf" for line in results)
+    record = jsonlines.read(file)
+    assert record.digest == "sha256:0"
+    assert record.backends == ("numpy", "scipy")
+    assert record.descriptions["numpy"].versions == {"numpy": np.__version__}
+    assert len(record.results) == 12
     whole = file.read_text().splitlines()
+    written = [json.loads(line) for line in whole[1:-1]]
+    fields = "case operation direction output mode dtype backend verdict ratio ulps class choice worst_index clauses flags seconds"
+    assert all(line.keys() >= set(fields.split()) for line in written)
+    assert any(line["ratio"] == "inf" for line in written)
+    assert list(jsonlines.lines(record)) == whole, "what is read is what was written"
     for cut in (whole[:-1], whole[:3] + whole[4:], whole[1:], [], [*whole[:-1], whole[-1][:-4]]):
         file.write_text("\n".join(cut))
         with pytest.raises(jsonlines.ReportError):
@@ -291,6 +271,15 @@ def test_backends_are_listed_with_their_versions(capsys: pytest.CaptureFixture[s
     out = capsys.readouterr().out
     assert out.startswith(f"numpy: numpy {np.__version__}; eager\n")
     assert "log_softmax" in out
+
+
+@pytest.mark.usefixtures("few")
+def test_a_text_that_cannot_be_written_is_told_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "strange.py").write_text("def loss(logits):\n    raise ValueError('half a pair: \\ud800')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "results.jsonl"
+    assert main(["run", "strange:loss", "--operation", "log_softmax", "--in-process", "--json", str(file)]) == 1
+    assert "half a pair: \\ud800" in jsonlines.read(file).results[0].finding.note
 
 
 def test_an_interrupt_ends_everything_with_130(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from refimpl.ball import MAX_BITS, Ball, precision
-from refimpl.enclosure import ROUNDINGS, Enclosure, Format, Kind, Undecided, enclosure, format_of, interval_of
+from refimpl.enclosure import ROUNDINGS, SHOWN, Enclosure, Format, Kind, Undecided, enclosure, format_of, interval_of
+from tests import markup
 
 EVERY = pytest.mark.parametrize("name", ROUNDINGS)
 SAMPLES = 4000
@@ -277,3 +278,22 @@ def test_an_enclosure_shows_what_it_is() -> None:
     assert repr(made(1.5, 0.0, 2.0**-100)) == "Enclosure(1.5 + 0.0 +/- 7.89e-31)"
     assert repr(made(math.inf)) == "Enclosure(positive infinity, inf)"
     assert "shape=(2,)" in repr(made([1.0, 2.0]))
+
+
+def test_a_notebook_shows_value_radius_and_kind() -> None:
+    e = made([[0.5, math.inf, math.nan]], [[2.0**-60, 0.0, 0.0]], [[2.0**-110, 0.0, 0.0]])
+    shown = e._repr_html_()
+    assert markup.tags(shown) >= {"table"}
+    assert markup.text(shown) == (
+        "Enclosure, shape (1, 3) index value radius kind 0, 0 0.5 +8.6736173798840355e-19 7.7e-34 finite "
+        "0, 1 inf  positive infinity 0, 2 nan  nan"
+    )
+    assert markup.text(made(0.5)._repr_html_()).endswith("kind  0.5 0 finite")
+
+
+def test_a_notebook_is_not_flooded() -> None:
+    assert made(np.arange(float(SHOWN)))._repr_html_().count("<tr>") == SHOWN + 1
+    shown = made(np.arange(1000.0).reshape(10, 100))._repr_html_()
+    assert shown.count("<tr>") == SHOWN + 1
+    assert markup.text(shown).endswith("0, 19 19.0 0 finite ... and 980 more")
+    assert markup.text(made(np.zeros((0, 3)))._repr_html_()) == "Enclosure, shape (0, 3) index value radius kind"

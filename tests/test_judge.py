@@ -232,7 +232,7 @@ def test_where_an_error_is_due_an_exception_or_nan_passes(where: Array | None) -
     for finite in (changed(nan, (0,), 0.0), changed(nan, (0,), math.inf)):
         found = verdicts(v, finite)
         assert [f.verdict for f in found] == [Verdict.FAIL, Verdict.PASS]
-        assert (found[0].clauses, found[0].expected) == (("TOY-1",), "nan")
+        assert (found[0].clauses, found[0].told.expected) == (("TOY-1",), "nan")
     assert [f.verdict for f in verdicts(v, changed(nan, (0, 1), 0.0, "logits"))] == [Verdict.PASS, Verdict.FAIL]
 
 
@@ -260,7 +260,7 @@ def test_an_error_between_the_named_elements_shows_in_the_sum() -> None:
     )
     for value in (math.nan, math.inf):
         found = verdicts(v, changed(right(v), (100,), value))[0]
-        assert (found.verdict, found.worst_index, found.expected) == (Verdict.FAIL, (100,), "1.5")
+        assert (found.verdict, found.worst_index, found.told.expected) == (Verdict.FAIL, (100,), "1.5")
 
 
 def test_the_sum_allows_each_element_its_rounding() -> None:
@@ -312,9 +312,9 @@ def test_a_failure_message_stands_alone() -> None:
 def test_a_message_shows_only_the_row_of_a_large_input() -> None:
     v = vector(logits=[[1.0, 2.0, 3.0], [-4.0, 0.5, 1.5], [1.0, 1.0, 1.0]], target=[2, 0, 1])
     answer = right(v)
-    assert verdicts(v, changed(answer, (1,), math.nan))[0].inputs == "logits [-4, 0.5, 1.5], target 0"
-    assert verdicts(v, changed(answer, (1, 0), math.nan, "logits"))[1].inputs == "logits [-4, 0.5, 1.5], target 0"
-    assert verdicts(large(), right(large()))[0].inputs == "logits [0.5, 0.5], target 0"
+    assert verdicts(v, changed(answer, (1,), math.nan))[0].told.inputs == "logits [-4, 0.5, 1.5], target 0"
+    assert verdicts(v, changed(answer, (1, 0), math.nan, "logits"))[1].told.inputs == "logits [-4, 0.5, 1.5], target 0"
+    assert verdicts(large(), right(large()))[0].told.inputs == "logits [0.5, 0.5], target 0"
     raised = Answer(None, {}, "ValueError: no", (), repeat_differs=False, seconds=0.0)
     text = message.message(verdicts(large(), raised)[0], "torch", "2.13.0", "eager")
     assert text.splitlines()[1:3] == [
@@ -334,6 +334,6 @@ def test_numbers_carry_digits_beyond_the_format() -> None:
     third = enclosure(np.array([1 / 3, -6.0]), np.array([1 / 3 * 2.0**-54, 0.0]), np.array([1e-33, 0.0]))
     expectation = replace(v.expectations[0], output=Expected((2,), None, third))
     found = verdicts(Vector(v.case, (expectation,)), changed(right(v), (1,), -6.0))[0]
-    assert (found.expected, found.radius) == ("0.3333333333333333333", "1e-33")
-    assert found.expected_hex == "0x1.5555555555555p-2 + 0x1.5555555555555p-56"
-    assert (found.actual, found.actual_hex) == ("9", "0x1.2p+3")
+    assert (found.told.expected, found.told.radius) == ("0.3333333333333333333", "1e-33")
+    assert found.told.expected_hex == "0x1.5555555555555p-2 + 0x1.5555555555555p-56"
+    assert (found.told.actual, found.told.actual_hex) == ("9", "0x1.2p+3")

@@ -201,7 +201,7 @@ def test_large_tensors_go_by_file_both_ways_and_nothing_of_them_stays(tmp_path: 
     with Run([ProgramSource(shlex.join([sys.executable, "-c", ECHO, str(seen)]))], [vector]) as running:
         (result,) = running.results()
     assert result.finding.verdict == FAIL, result.finding.note
-    assert result.finding.actual == "0", "it answered its input"
+    assert result.finding.told.actual == "0", "it answered its input"
     right, folder = seen.read_text().split(" ", 1)
     assert right == "True"
     assert not Path(folder).exists()

@@ -217,3 +217,9 @@ def test_two_answers_come_to_one() -> None:
     raised = messages.combined(heard(), messages.Raised("tired"), 9.0, ())
     assert not isinstance(raised, Refusal)
     assert (raised.output, raised.error) == (None, "tired")
+
+
+def test_half_a_surrogate_pair_is_no_text() -> None:
+    with pytest.raises(Malformed, match=r"is no JSON .*surrogates not allowed"):
+        messages.parsed(b'{"id": 1, "error": "\\ud800"}')
+    assert messages.parsed(b'{"error": "\\ud83d\\ude00"}') == {"error": "\U0001f600"}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import hostile
 import numpy as np
@@ -23,12 +24,15 @@ from conformance.backend import MOST
 from conformance.case import Case, Vector
 from conformance.expect import expect
 from conformance.finding import Answer, Verdict
-from conformance.lane import deadline
+from conformance.lane import Lane, deadline
 from conformance.link import Failure, Gone
+from conformance.links.child import THREADS, Child
 from conformance.links.here import HereSource
-from conformance.links.process import module_source
+from conformance.links.process import WorkerSource, module_source
+from conformance.links.program import ProgramSource
 from conformance.runner import SHARE, BackendError, Result, Run, ceiling
-from conformance.sources import UnknownBackend, find
+from conformance.sources import Options, UnknownBackend, find
+from refimpl.jit import threads
 
 HONEST = hostile.vector(hostile.honest)
 
@@ -59,6 +63,65 @@ def test_a_mode_that_is_too_costly_for_the_tier_is_not_asked() -> None:
             assert [result.mode for result in running.results()] == asked
     assert replace(DESCRIPTION, modes=modes).idle("core") == ("compiled",)
     assert replace(DESCRIPTION, modes=modes).idle("full") == ()
+
+
+def test_a_run_that_waits_makes_the_calls_that_it_is_given() -> None:
+    script = Script({1: [DIES, ANSWER], 2: [DIES]})
+    vectors = [vector(0), vector(1), vector(2), replace(vector(3), case=replace(vector(3).case, operation="entropy"))]
+    with Run([script], vectors, waits=True) as running:
+        zero, one, two, lacking = running.calls("scripted")
+        assert [task.vector for task in (zero, one, two, lacking)] == vectors
+        assert script.asked == [[]], "nothing is asked before it is told"
+        assert verdicts(running.ask("scripted", two)) == [CRASH]
+        assert verdicts(running.ask("scripted", zero) + running.ask("scripted", zero)) == [PASS, PASS]
+        assert notes(running.ask("scripted", lacking)) == ["scripted has no entropy"]
+        assert notes(running.ask("scripted", one)) == [
+            "it died; answered in a new process: what came before it matters (log_softmax/edges/case-0-float64)"
+        ]
+    assert script.asked == [[2], [2], [0, 0, 1], [1]]
+    assert script.ended == ["killed"] * 3 + ["stopped"]
+
+
+def test_a_run_that_waits_gives_up_as_others_do() -> None:
+    numbers = range(MOST + 3)
+    script = Script({number: [DIES] for number in numbers})
+    vectors = [vector(number) for number in numbers] + [vector(0, "entropy_with_logits")]
+    with Run([script], vectors, waits=True) as running:
+        results = [running.ask("scripted", task)[0] for task in running.calls("scripted")]
+    assert verdicts(results) == [CRASH] * len(vectors)
+    assert ["not asked: " in note for note in notes(results)] == [False] * MOST + [True] * 3 + [False]
+    assert MOST in script.asked[-1] or [0] in script.asked[-2:], "another operation is asked"
+
+
+def test_a_run_that_waits_says_that_no_process_can_be_started() -> None:
+    script = Script({0: [DIES]}, starts=[DESCRIPTION, DESCRIPTION, Failure("no room")])
+    with Run([script], [vector(0), vector(1)], waits=True) as running:
+        first, second = running.calls("scripted")
+        assert verdicts(running.ask("scripted", first)) == [CRASH]
+        for _ in range(2):
+            assert notes(running.ask("scripted", second)) == ["not asked: its process was lost, and another could not be started"]
+
+
+class Alarm(Exception):
+    """Someone's, who waits no longer."""
+
+
+def test_an_answer_that_nobody_waited_for_is_not_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script({0: [HANGS]})
+    with Run([script], [vector(0), vector(1)], waits=True) as running:
+        first, second = running.calls("scripted")
+        step = running._step
+
+        def alarmed(lanes: Sequence[Lane]) -> list[Result]:
+            raise Alarm
+
+        monkeypatch.setattr(running, "_step", alarmed)
+        with pytest.raises(Alarm):
+            running.ask("scripted", first)
+        monkeypatch.setattr(running, "_step", step)
+        (result,) = running.ask("scripted", second)
+        assert (result.finding.case, result.finding.verdict) == (second.vector.case.id, PASS)
+    assert script.asked == [[0], [1]]
 
 
 def test_a_case_at_which_the_process_died_is_asked_once_more_alone() -> None:
@@ -151,6 +214,29 @@ def test_jobs_are_workers_and_a_backend_with_much_to_do_gets_several() -> None:
         (r.number, r.finding.case, r.finding.verdict) for r in expected
     ]
     assert [result.number for result in results] == list(range(len(vectors)))
+
+
+@pytest.mark.parametrize(
+    ("jobs", "own", "share"), [(1, None, None), (2, None, max(1, threads() // 2)), (4 * threads(), None, 1), (2, "7", 7)]
+)
+def test_workers_share_the_processors(jobs: int, own: str | None, share: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in THREADS:
+        monkeypatch.delenv(name, raising=False)
+        if own is not None:
+            monkeypatch.setenv(name, own)
+    awake = Event()
+    program = f"import os; print([os.environ.get(name) for name in {THREADS}], flush=True)"
+    child = Child([sys.executable, "-c", program], lambda stream: stream.readline().decode().strip(), awake.set, jobs)
+    assert awake.wait(30.0)
+    assert child.take() == str([None if share is None else str(share)] * len(THREADS))
+    child.kill()
+
+
+def test_the_command_line_says_how_many_share_them() -> None:
+    for name in ("torch", "exec:program"):
+        source = find(name, Options(jobs=3))
+        assert isinstance(source, WorkerSource | ProgramSource)
+        assert source.jobs == 3
 
 
 def test_several_backends_run_side_by_side() -> None:

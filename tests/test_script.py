@@ -75,9 +75,9 @@ def agrees(result: Result, lines: Sequence[str]) -> bool:
     if finding.ratio is None:
         return lines[-1].startswith("actual")
     shown = float(lines[-1].removeprefix("actual"))
-    if finding.actual_hex:
-        return shown == float.fromhex(finding.actual_hex)
-    return math.isnan(shown) if finding.actual == "nan" else finding.actual == str(shown)
+    if finding.told.actual_hex:
+        return shown == float.fromhex(finding.told.actual_hex)
+    return math.isnan(shown) if finding.told.actual == "nan" else finding.told.actual == str(shown)
 
 
 def asked(backend: str, vectors: Sequence[Vector]) -> tuple[list[Result], list[str]]:
@@ -86,7 +86,7 @@ def asked(backend: str, vectors: Sequence[Vector]) -> tuple[list[Result], list[s
     with Run([find(backend)], vectors) as run:
         results = [one for one in run.results() if one.finding.verdict in (Verdict.PASS, *FAILING)]
         about = run.descriptions[backend]
-    results = [one for one in results if one.finding.actual or one.finding.verdict in FAILING]
+    results = [one for one in results if one.finding.told.actual or one.finding.verdict in FAILING]
     if about.fragile:  # a bad target may end the process of the scripts after it
         results = [one for one in results if by_id[one.finding.case].expectations[0].kind != "error"]
     return results, [script(by_id[one.finding.case], one, about) for one in results]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-from collections.abc import Iterator
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +17,7 @@ from conformance.spec import Level, Section, SpecError, sections, sections_of
 from refimpl.operation import GENERAL, Operation
 from refimpl.operations import operations
 from tests import ledger
+from tests.pages import without_code
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = ROOT / "docs" / "spec"
@@ -38,11 +38,6 @@ def installed() -> tuple[Vector, ...]:
     from conformance.vectors import read
 
     return tuple(read())
-
-
-def without_code(text: str) -> str:
-    """Markdown without its fenced blocks and code spans."""
-    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
 
 
 def mentioned(text: str) -> set[str]:
@@ -185,27 +180,6 @@ def test_every_chapter_is_among_the_contents_and_states_its_clauses() -> None:
 def test_a_clause_that_is_mentioned_exists(path: Path) -> None:
     unknown = sorted(mentioned(path.read_text(encoding="utf-8")) - sections().keys())
     assert not unknown, f"{path.name} speaks of {unknown}"
-
-
-def links(path: Path) -> Iterator[tuple[Path, str]]:
-    """The relative links of a page: the file and the anchor, or nothing, in it."""
-    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(path.read_text(encoding="utf-8"))):
-        if not re.match(r"[a-z]+:", target):
-            name, _, anchor = target.partition("#")
-            yield (path.parent / name if name else path), anchor
-
-
-def anchors(path: Path) -> set[str]:
-    """The anchors that a forge gives to the headings of a page."""
-    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-@pytest.mark.parametrize("path", [path for path in SPEAKING if path.suffix == ".md"], ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(path: Path) -> None:
-    for file, anchor in links(path):
-        assert file.exists(), f"{path.name} links to {file.name}, which isn't there"
-        assert not anchor or anchor in anchors(file), f"{path.name} links to #{anchor}, which {file.name} doesn't have"
 
 
 @pytest.mark.parametrize("path", sorted(CHAPTERS.glob("*.md")), ids=lambda path: path.stem)

@@ -233,10 +233,10 @@ def test_the_report_names_the_worst_tensor_and_counts_the_others() -> None:
     assert grades.suspicion([replace(leaning[0], finding=scattered)]) == (
         f"errors scatter widely: a spread of 0.5 of the bound, where sums as promised have at most 0.2 ({v.case.id}, forward, jit)"
     )
-    line = jsonlines.record(leaning[0])["statistics"]
+    line = jsonlines.line(leaning[0])["statistics"]
     assert (line["count"], line["suspicious"]) == (2, True)
     assert line["bias"] == pytest.approx(-0.33, abs=0.01)
-    assert jsonlines.record(replace(leaning[0], finding=replace(scattered, statistics=None)))["statistics"] is None
+    assert jsonlines.line(replace(leaning[0], finding=replace(scattered, statistics=None)))["statistics"] is None
 
 
 def test_the_classes_may_stand_before_other_axes() -> None:

@@ -53,6 +53,14 @@ def _positive(text: str, what: str, unit: str) -> float:
     return value
 
 
+def shard(text: str) -> tuple[int, int]:
+    """An argument like 2/3: the second of three parts."""
+    index, slash, parts = text.partition("/")
+    if not (slash and index.isdecimal() and parts.isdecimal() and 1 <= int(index) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shard; write I/N, from 1/N to N/N")
+    return int(index), int(parts)
+
+
 def select(operation: str | None, dtype: str | None, globs: Sequence[str] | None, tier: str) -> tuple[list[Vector], set[str]]:
     """The installed vectors that the filters leave, of a tier and those below it; and the ids of all of the operation.
 
@@ -62,11 +70,10 @@ def select(operation: str | None, dtype: str | None, globs: Sequence[str] | None
 
     from conformance import vectors
     from conformance.case import TIERS
-    from refimpl.enclosure import FORMATS
     from refimpl.operations import operation as find
 
-    if dtype is not None and dtype not in FORMATS:
-        raise UsageError(f"no dtype is named {dtype!r}; the dtypes are {', '.join(FORMATS)}")
+    if dtype is not None:
+        known_dtype(dtype)
     if tier not in TIERS:
         raise UsageError(f"no tier is named {tier!r}; the tiers are {', '.join(TIERS)}")
     found = vectors.read(operation=None if operation is None else find(operation).name)
@@ -83,6 +90,15 @@ def select(operation: str | None, dtype: str | None, globs: Sequence[str] | None
     if not chosen:
         raise UsageError("no case is left by these filters together; leave one of them out")
     return chosen, {vector.case.id for vector in found}
+
+
+def known_dtype(name: str) -> str:
+    """The name of a dtype; raises where it is none."""
+    from refimpl.enclosure import FORMATS
+
+    if name not in FORMATS:
+        raise UsageError(f"no dtype is named {name!r}; the dtypes are {', '.join(FORMATS)}")
+    return name
 
 
 def similar(name: str, vectors: Sequence[Vector]) -> str:

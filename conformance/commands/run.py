@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance.commands.common import Commands, UsageError, count, gibibytes, say, seconds, select, writable
-from conformance.complaint import FINE, SHORT
+from conformance.commands import outputs
+from conformance.commands.common import Commands, UsageError, count, gibibytes, say, seconds, select, shard, writable
+from conformance.complaint import FINE, SHORT, UNABLE
 
 if TYPE_CHECKING:
     from conformance.link import Source
+    from conformance.store import Keeper
 
 
 def add(commands: Commands) -> None:
@@ -32,7 +34,9 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--tier", choices=("smoke", "core", "full"), help="smoke: seconds; core: a minute; full: all (default: core; full with --case)"
     )
+    command.add_argument("--shard", metavar="I/N", type=shard, default=(1, 1), help="only every Nth of these cases, from the Ith on")
     command.add_argument("--json", metavar="F", type=Path, help="write the results as JSON lines")
+    command.add_argument("--store", metavar="DIR", type=Path, help="keep the run in this folder, for `lossref history`")
     command.add_argument("--expect", metavar="F", type=Path, help="known deviations, instead of those that come with the package")
     command.add_argument("--write-expect", metavar="F", type=Path, help="draft a file of known deviations from what failed")
     command.add_argument("--dialect", metavar="D", help="judge by this dialect: a name (see `lossref dialects`) or a file of your own")
@@ -50,34 +54,39 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--validate", action="store_true", help="exec: and dir: refuse messages with fields that the protocol doesn't have"
     )
-    command.add_argument("--jobs", metavar="N", type=count, default=1, help="worker processes that run at the same time (default 1)")
+    command.add_argument(
+        "--jobs", metavar="N", type=count, default=1, help="worker processes that run at the same time and share the processors (default 1)"
+    )
     command.add_argument("--timeout", metavar="S", type=seconds, help="seconds that a case may take (default: by its size)")
     command.add_argument(
         "--memory", metavar="GIB", type=gibibytes, help="memory that a worker process may take (default: 8, or 3/4 of the machine's)"
     )
     command.add_argument("--device", metavar="D", help="a device of the backend's library: cuda, mps, ... (default: cpu)")
     command.add_argument("--in-process", action="store_true", help="call adapters in this process, for a debugger; survives nothing")
+    outputs.add(command)
 
 
 def run(given: argparse.Namespace) -> int:
     """Run the command; the exit status."""
     from conformance import deviations, dialects, vectors
-    from conformance.checking import unanswered
+    from conformance.changes import refuse_others
     from conformance.draft import draft
+    from conformance.finding import Verdict
     from conformance.infer import infer
     from conformance.links.here import HereSource
     from conformance.links.process import WorkerSource
+    from conformance.record import Record, Selection, held
     from conformance.report import jsonlines, terminal
     from conformance.report.inference import described
     from conformance.runner import Result, Run
     from conformance.sources import Options, command_of, find, is_function
 
+    earlier = outputs.check(given)
     backends = list(dict.fromkeys(given.backends))
-    functions = list(filter(is_function, backends))
-    if not functions and (given.promise or given.tensors != "numpy"):
+    if not any(map(is_function, backends)) and (given.promise or given.tensors != "numpy"):
         raise UsageError("--promise and --tensors are about functions; name one as package.module:function, or leave them out")
     promises = tuple(given.promise or ())
-    options = Options(given.dialect, given.operation, given.dtype, promises, given.tensors, given.device, strict=given.validate)
+    options = Options(given.dialect, given.operation, given.dtype, promises, given.tensors, given.device, given.validate, given.jobs)
     sources = [find(name, options) for name in backends]
     _refuse_what_is_of_others(given, sources)
     if given.in_process:
@@ -88,42 +97,71 @@ def run(given: argparse.Namespace) -> int:
             raise UsageError(f"{option} is about one backend, and {len(backends)} are named; run each on its own")
     tier = given.tier or ("core" if given.case is None else "full")  # whoever names a case is to get it
     chosen, ids = select(given.operation, given.dtype, given.case, tier)
+    index, count = given.shard
+    chosen = chosen[index - 1 :: count]
     known = {name: deviations.packaged(name) if given.expect is None else deviations.read(given.expect) for name in backends}
     for expectations in filter(None, known.values()):
         deviations.refuse_unknown(expectations, ids, given.operation)
     for path in filter(None, (given.json, given.write_expect)):
         writable(path)
+    keeper = None if given.store is None else _keeper(given.store)
     out = terminal.console(sys.stdout)
+    selection = Selection(tier, given.operation, given.dtype, tuple(given.case or ()), index, count)
     results: list[Result] = []
     with (
         Run(sources, chosen, given.jobs, given.timeout, dialect, given.memory, tier, given.infer_dialect) as run,
         terminal.progress(out, run.total) as bar,
     ):
         about = {name: replace(one, command=command_of(name, options)) for name, one in run.descriptions.items()}
+        started = Record.begun(vectors.digest(), selection, about)
+        if earlier is not None:
+            refuse_others(earlier, started)
         if given.json is not None:
             given.json.write_bytes(b"")  # an interrupted run leaves no older results
+        outputs.empty(given)
+        if keeper is not None:
+            keeper.begin(started)
+
+        def kind(result: Result) -> str:
+            if result.finding.verdict in deviations.FAILING:
+                excused = deviations.excuse(result, known[result.backend], about[result.backend].versions)
+                return "unexpected" if excused is None else "expected"
+            return "passed" if result.finding.verdict == Verdict.PASS else ""
+
         try:
-            results.extend(terminal.follow(run.results(), bar))  # what came before an interrupt stays
+            coming = run.results() if keeper is None else keeper.follow(run.results())
+            results.extend(terminal.follow(coming, bar, kind))  # what came before an interrupt stays
         except KeyboardInterrupt:
+            if keeper is not None:
+                keeper.end(started.ended(results))
             if given.json is not None:
-                jsonlines.write(given.json, results, about, vectors.digest(), whole=False)
+                jsonlines.write(given.json, started.ended(results))
             raise
     results.sort(key=lambda result: (backends.index(result.backend), result.number))  # whoever answered first
-    of = {name: [result for result in results if result.backend == name] for name in backends}
-    comparisons = {name: deviations.compare(of[name], known[name], about[name].versions, about[name].idle(tier)) for name in backends}
+    record = started.ended(results, held(selection, about, results, known))
+    if keeper is not None:
+        keeper.end(record)
     if given.json is not None:
-        jsonlines.write(given.json, results, about, vectors.digest())
+        jsonlines.write(given.json, record)
     if given.write_expect is not None:
         (name,) = backends
         given.write_expect.write_text(draft(results, about[name].versions), encoding="utf-8")
     if given.infer_dialect:
         for name in backends:
-            say(described(name, infer(of[name])) + "\n")
-    terminal.summary(out, comparisons, results, about)
-    unkept = [sentence for name in functions if not given.case for sentence in unanswered(of[name], about[name])]
-    for sentence in unkept:
-        say(sentence)
-    return FINE if all(comparison.holds for comparison in comparisons.values()) and not unkept else SHORT
+            say(described(name, infer(record.of(name))) + "\n")
+    terminal.summary(out, record, kept=given.json)
+    outputs.write(given, record, earlier)
+    if keeper is not None and keeper.failure is not None:
+        sys.stderr.write(f"lossref: this run isn't kept whole: {keeper.failure}\n")
+    if not record.holds:
+        return SHORT
+    return FINE if keeper is None or keeper.failure is None else UNABLE
+
+
+def _keeper(folder: Path) -> Keeper:
+    from conformance.store import Keeper
+
+    return Keeper(folder)
 
 
 def _refuse_what_is_of_others(given: argparse.Namespace, sources: Sequence[Source]) -> None:

@@ -4,7 +4,8 @@ Threads read its standard output and its standard error, so that nothing it does
 message stays in the reading thread, and of what it writes to standard error only the end is kept. It leads a session of its own, which
 the terminal's Ctrl-C doesn't reach. A shell beside it (`GUARD`) ends its process group when the parent ends, however that happens.
 
-All that it starts carries a mark in its environment, by which also what has left its process group is found and ended.
+All that it starts carries a mark in its environment, by which also what has left its process group is found and ended. Programs that run
+at the same time get an equal share of the processors, for libraries that would otherwise start a thread for each and wait for one another.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from typing import IO
 import psutil
 
 from conformance.link import Gone
+from refimpl import jit
 
 MARK = "LOSSREF_LINK"  # the variable that marks a child and all that it starts
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # what libraries read; a user's own setting stays
 GUARD = 'read -r _; kill -s KILL -- "-$0"'  # a shell's: waits for the end of its input, which is that of the parent
 AT_ONCE = 16384  # bytes that a pipe surely takes when what was sent before was read
 FAMILY = 0.5  # seconds for which a count of its descendants serves
@@ -36,10 +39,11 @@ ENDING = 5.0  # seconds for a process to end once it was told to, or closed its 
 class Child:
     """A program and all that it starts. `read` takes one message from its output and raises at its end, or for what is no message.
 
-    `wake` is called, from a thread, whenever `take` has something to give. Raises `OSError` where the program can't be started.
+    `wake` is called, from a thread, whenever `take` has something to give. It is one of `jobs` that run at the same time. Raises `OSError`
+    where the program can't be started.
     """
 
-    def __init__(self, command: Sequence[str], read: Callable[[IO[bytes]], object], wake: Callable[[], None]) -> None:
+    def __init__(self, command: Sequence[str], read: Callable[[IO[bytes]], object], wake: Callable[[], None], jobs: int = 1) -> None:
         self._mark, self._wake, self._read = f"{os.getpid()}-{secrets.token_hex(8)}", wake, read
         self._inbox: queue.Queue[object] = queue.Queue(UNREAD)
         self._killed, self._ending = threading.Event(), threading.Lock()
@@ -48,7 +52,7 @@ class Child:
         self._family: list[psutil.Process] = []
         self._counted = -FAMILY
         self._writer: threading.Thread | None = None
-        environment = {**os.environ, MARK: self._mark}
+        environment = {**_share(jobs), **os.environ, MARK: self._mark}
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True)
         self._guard = subprocess.Popen(["/bin/sh", "-c", GUARD, str(self._process.pid)], stdin=pipe, start_new_session=True)
@@ -182,6 +186,11 @@ class Child:
     def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
         assert stream is not None  # each was asked for
         return stream
+
+
+def _share(jobs: int) -> dict[str, str]:
+    """The settings that leave the others their processors; none for one that is alone."""
+    return {} if jobs == 1 else dict.fromkeys(THREADS, str(max(1, jit.threads() // jobs)))
 
 
 def _signal(number: int) -> str:

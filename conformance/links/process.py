@@ -21,19 +21,23 @@ PROGRAM = "import sys; sys.path[:] = {path!r}; from conformance.worker import ma
 
 @dataclass(frozen=True)
 class WorkerSource:
-    """An adapter by the function that makes it in the worker process: importable by its name, with what is given to it."""
+    """An adapter by the function that makes it in the worker process: importable by its name, with what is given to it.
+
+    Each worker takes its share of the processors, where `jobs` run at the same time.
+    """
 
     name: str
     load: Callable[[], Adapter]
+    jobs: int = 1
 
     def open(self, wake: Callable[[], None]) -> Link:
         """Start a worker."""
-        return ProcessLink(self.load, wake)
+        return ProcessLink(self.load, wake, self.jobs)
 
 
-def module_source(name: str, place: str, device: str | None = None) -> WorkerSource:
+def module_source(name: str, place: str, device: str | None = None, jobs: int = 1) -> WorkerSource:
     """The adapter at a place, as in `load`, as a backend, for one of its library's devices."""
-    return WorkerSource(name, partial(load, place, device))
+    return WorkerSource(name, partial(load, place, device), jobs)
 
 
 def load(place: str, device: str | None) -> Adapter:
@@ -58,9 +62,9 @@ def load(place: str, device: str | None) -> Adapter:
 class ProcessLink:
     """A worker process."""
 
-    def __init__(self, load: Callable[[], Adapter], wake: Callable[[], None]) -> None:
+    def __init__(self, load: Callable[[], Adapter], wake: Callable[[], None], jobs: int = 1) -> None:
         program = PROGRAM.format(path=sys.path)
-        self._child = Child([sys.executable, "-c", program], _message, wake)
+        self._child = Child([sys.executable, "-c", program], _message, wake, jobs)
         self._asked = 0
         self._child.send(pickle.dumps(load))
 

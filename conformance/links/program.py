@@ -29,10 +29,11 @@ REMEDY = "run it by hand and type its first line, the hello of docs/protocol.md"
 
 @dataclass(frozen=True)
 class ProgramSource:
-    """A command, as a shell would split it; a `strict` check of its messages knows no further fields."""
+    """A command, as a shell would split it; a `strict` check of its messages knows no further fields. `jobs` run at the same time."""
 
     command: str
     strict: bool = False
+    jobs: int = 1
 
     @property
     def name(self) -> str:
@@ -42,7 +43,7 @@ class ProgramSource:
     def open(self, wake: Callable[[], None]) -> Link:
         """Start the program and say hello."""
         try:
-            return ProgramLink(shlex.split(self.command), wake, strict=self.strict)
+            return ProgramLink(shlex.split(self.command), wake, strict=self.strict, jobs=self.jobs)
         except (OSError, ValueError) as error:  # of the start, or of quotes that don't end
             wake()
             return NotStarted(str(error))
@@ -75,7 +76,7 @@ class NotStarted:
 class ProgramLink:
     """A program that runs. Raises `OSError` where it can't be started."""
 
-    def __init__(self, command: list[str], wake: Callable[[], None], *, strict: bool) -> None:
+    def __init__(self, command: list[str], wake: Callable[[], None], *, strict: bool, jobs: int) -> None:
         self._strict = strict
         self._described = False
         self._constants: tuple[str, ...] = ()
@@ -86,7 +87,7 @@ class ProgramLink:
         self._folder = Path(tempfile.mkdtemp(prefix="lossref-"))
         self._inputs = self._folder / "inputs"
         try:
-            self._child = Child(command, self._hear, wake)
+            self._child = Child(command, self._hear, wake, jobs)
         except BaseException:
             shutil.rmtree(self._folder)
             raise

@@ -112,6 +112,8 @@ def parsed(text: bytes) -> dict[str, Any]:
 
     try:
         value = json.loads(text.decode("utf-8"), parse_constant=no_constant)
+        if b"\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no character, and could be written nowhere
     except (ValueError, RecursionError) as error:
         raise Malformed(f"{shown(text)} is no JSON ({error})") from error
     if not isinstance(value, dict):

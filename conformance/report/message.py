@@ -23,11 +23,11 @@ def message(finding: Finding, backend: str, version: str, mode: str, again: str 
     words = [finding.verdict.upper(), finding.operation, case, named, finding.dtype, finding.direction]
     words += [mode] if mode not in ("", "eager") else []
     lines = ["  ".join(words) + "     " + clauses_text(finding)]
-    lines.append(HEAD + "    ".join(filter(None, (finding.place, finding.inputs))))
-    if finding.expected or finding.actual:
-        radius = f"+/- {finding.radius}" if finding.radius else ""
-        lines.append(BODY + _line("expected", finding.expected, finding.expected_hex, radius))
-        lines.append(BODY + _line("actual", finding.actual, finding.actual_hex))
+    lines.append(HEAD + "    ".join(filter(None, (finding.place, finding.told.inputs))))
+    if finding.told.expected or finding.told.actual:
+        radius = f"+/- {finding.told.radius}" if finding.told.radius else ""
+        lines.append(BODY + _line("expected", finding.told.expected, finding.told.expected_hex, radius))
+        lines.append(BODY + _line("actual", finding.told.actual, finding.told.actual_hex))
     if finding.ratio is not None and finding.verdict != Verdict.ERROR:
         lines.append(BODY + _line("error", *_error(finding)))
     why = "; ".join(filter(None, (finding.note, ", ".join(finding.flags)))) or _statement(finding)
@@ -59,12 +59,12 @@ def _statement(finding: Finding) -> str:
 
 def _error(finding: Finding) -> tuple[str, str]:
     ratio = finding.ratio if finding.ratio is not None else math.nan
-    ulps = f" ({_figure(finding.ulps)} ulps)" if finding.ulps is not None and math.isfinite(finding.ulps) else ""
-    allowed = f"allowed {finding.allowed}" if finding.allowed else ""
-    return f"{_figure(ratio)} of the bound{ulps}", " ".join(filter(None, (allowed, f"(class {finding.accuracy})")))
+    ulps = f" ({figure(finding.ulps)} ulps)" if finding.ulps is not None and math.isfinite(finding.ulps) else ""
+    allowed = f"allowed {finding.told.allowed}" if finding.told.allowed else ""
+    return f"{figure(ratio)} of the bound{ulps}", " ".join(filter(None, (allowed, f"(class {finding.accuracy})")))
 
 
-def _figure(x: float) -> str:
+def figure(x: float) -> str:
     """Three figures, never so few that a value past 1 reads as 1."""
     text = f"{x:.3g}"
     return f"{x:.17g}" if x > 1.0 and float(text) <= 1.0 else text

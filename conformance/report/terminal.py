@@ -1,28 +1,34 @@
-"""The report for people: progress while it runs, then the grades of backends and operations and what was not expected.
+"""The report for people: progress while it runs, then a summary that fits a screen.
 
-Colour and the progress bar appear on a terminal only; NO_COLOR is respected.
+Colour and the progress bar appear on a terminal only; NO_COLOR is respected. On a terminal lines are folded at words to its width.
 """
 
 from __future__ import annotations
 
-import math
+import re
+import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO
+from pathlib import Path
+from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
-from conformance.adapter import Description
-from conformance.deviations import Comparison
-from conformance.judge import Verdict
+from conformance.finding import Verdict
+from conformance.grade import Standing, by_level, standings
+from conformance.record import Record
 from conformance.report import grades
-from conformance.report.message import command_line, message
+from conformance.report.highlights import SHOWN, counts, told, worst_of
 from conformance.runner import Result
 
-SHOWN = 5  # unexpected findings that are shown in full
 PLAIN_WIDTH = 140  # columns where there is no terminal to ask
+NARROW = 12  # columns for the names of clauses, however narrow the terminal
+LINE = 24  # columns of those names where they have to be folded
+COUNTS = ("passed", "expected", "unexpected")
+LABELLED = re.compile(r" +(?:(?:expected|actual|error|why) +)?")  # what a folded line is hung from
 
 
 def console(stream: TextIO) -> Console:
@@ -32,90 +38,106 @@ def console(stream: TextIO) -> Console:
 
 @contextmanager
 def progress(out: Console, total: int) -> Iterator[Progress | None]:
-    """A progress bar over that many cases, or None where no one is watching."""
+    """A progress bar over that many calls, or None where no one is watching."""
     if not out.is_terminal:
         yield None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=out, transient=True) as bar:
-        bar.add_task("cases", total=total)
+    tally = TextColumn(" ".join(f"{{task.fields[{name}]}} {name}" for name in COUNTS))
+    columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), tally, TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=out, transient=True, expand=True) as bar:
+        fields: dict[str, Any] = dict.fromkeys(COUNTS, 0)
+        bar.add_task("", total=total, **fields)
         yield bar
 
 
-def follow(results: Iterable[Result], bar: Progress | None) -> Iterator[Result]:
-    """The results as they come, moving the bar once for each call."""
+def follow(results: Iterable[Result], bar: Progress | None, count: Callable[[Result], str]) -> Iterator[Result]:
+    """The results as they come, moving the bar once for each call; `count` says which of `COUNTS` a result adds to, "" for none."""
+    tally: Counter[str] = Counter()
     for result in results:
         if bar is not None:
-            task = bar.tasks[0].id
-            bar.update(task, description=f"{result.backend} {result.finding.operation}")
-            if result.finding.direction == "forward":
-                bar.advance(task)
+            tally[count(result)] += 1
+            step = result.finding.direction == "forward"
+            fields: dict[str, Any] = {name: tally[name] for name in COUNTS}
+            bar.update(bar.task_ids[0], advance=step, description=result.backend[:16], **fields)
         yield result
 
 
-def summary(out: Console, comparisons: Mapping[str, Comparison], results: Sequence[Result], about: Mapping[str, Description]) -> None:
-    """The grades, then the worst of the unexpected findings in full, then what no longer holds, then one line."""
-    _tables(out, comparisons, results, about)
-    unexpected = [result for comparison in comparisons.values() for result in comparison.unexpected]
-    for result in worst(unexpected)[:SHOWN]:
+def summary(out: Console, record: Record, *, kept: Path | None = None, apart: bool = False) -> None:
+    """The grades, with `apart` by dtype; the backends; the worst findings in full; what no longer holds; how to see more; one line.
+
+    `kept` is the file that keeps the results.
+    """
+    for table in grades.grades(record.results, out.width, apart=apart):
+        out.print(table)
+        if apart:
+            out.print()
+    _plain(out, grades.key(record.results))
+    out.print()
+    out.print(_backends(record, out.width))
+    for backend in record.backends:
+        if suspicion := grades.suspicion(record.of(backend)):
+            _plain(out, f"{backend}: {suspicion}")
+    heading, found = worst_of(record)
+    if found:
         out.print()
-        description = about[result.backend]
-        again = command_line(description.command, result.finding.case)
-        _plain(out, message(result.finding, result.backend, description.version, result.mode, again))
-    if len(unexpected) > SHOWN:
-        out.print()
-        _plain(out, f"... and {len(unexpected) - SHOWN} more; --json FILE keeps them all")
-    for comparison in comparisons.values():
+        _plain(out, heading)
+    for result, deviation in found[:SHOWN]:
+        _plain(out, told(record, result, deviation))
+    for comparison in record.comparisons.values():
         for sentence in (*comparison.problems, *comparison.notes):
             out.print()
             _plain(out, sentence)
-    out.print()
-    _plain(out, _last_line(comparisons, results))
+    name = "FILE" if kept is None else str(kept)
+    first = "--json FILE keeps all results; then " if kept is None else ""
+    _plain(out, f"More: {first}lossref report {name} --html report.html, or --by-dtype")
+    _plain(out, counts(record))
 
 
-def worst(results: Sequence[Result]) -> list[Result]:
-    """The findings in the order in which to read them: each operation's worst first, so that one doesn't hide the others."""
-
-    def badness(result: Result) -> float:
-        ratio = result.finding.ratio
-        return math.inf if ratio is None or math.isnan(ratio) else ratio
-
-    turn: Counter[tuple[str, str]] = Counter()
-    ordered = []
-    for result in sorted(results, key=badness, reverse=True):
-        key = (result.backend, result.finding.operation)
-        ordered.append((turn[key], result))
-        turn[key] += 1
-    return [result for _, result in sorted(ordered, key=lambda pair: pair[0])]
-
-
-def _tables(out: Console, comparisons: Mapping[str, Comparison], results: Sequence[Result], about: Mapping[str, Description]) -> None:
-    """The grades, what their signs mean, and a paragraph on each backend."""
-    for table in grades.grades(results):
-        out.print(table)
-        out.print()
-    _plain(out, grades.key(results))
-    for backend, description in about.items():
-        own = [result for result in results if result.backend == backend]
-        versions = " ".join(f"{name} {version}" for name, version in description.versions.items())
-        out.print()
-        _plain(out, f"{backend} ({versions}): {_last_line({backend: comparisons[backend]}, own)}")
-        _plain(out, grades.clauses(own))
-        if suspicion := grades.suspicion(own):
-            _plain(out, suspicion)
+def _backends(record: Record, width: int) -> Table:
+    """A row for each backend: its version, how many tensors passed, failed and were unsupported, the clauses that were broken."""
+    names = {name: f"{name} {about.version}" for name, about in record.descriptions.items()}
+    first = min(max(map(len, names.values())), width // 4)
+    heads = (*COUNTS, "unsupported")
+    left = max(NARROW, width - first - sum(len(head) + grades.GAP for head in heads) - grades.GAP)
+    table = Table(box=None, pad_edge=False, padding=(0, 0, 0, grades.GAP))
+    table.add_column("", width=first, overflow="fold")
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("clauses broken", width=left)
+    for name, label in names.items():
+        own, comparison = record.of(name), record.comparisons[name]
+        verdicts = Counter(result.finding.verdict for result in own)
+        numbers = verdicts[Verdict.PASS], len(comparison.expected), len(comparison.unexpected), verdicts[Verdict.UNSUPPORTED]
+        table.add_row(label, *map(str, numbers), _broken(own, max(left, LINE)))
+    return table
 
 
-def _last_line(comparisons: Mapping[str, Comparison], results: Sequence[Result]) -> str:
-    passed = sum(result.finding.verdict == Verdict.PASS for result in results)
-    expected = sum(len(comparison.expected) for comparison in comparisons.values())
-    unexpected = sum(len(comparison.unexpected) for comparison in comparisons.values())
-    stale = sum(len(comparison.problems) for comparison in comparisons.values())
-    parts = [f"{passed} passed", f"{expected} failed as expected", f"{unexpected} failed unexpectedly"]
-    parts += [f"{stale} expectations no longer hold"] if stale else []
-    unsupported = sum(result.finding.verdict == Verdict.UNSUPPORTED for result in results)
-    return ", ".join([*parts, f"{unsupported} unsupported"])
+def _broken(results: Sequence[Result], width: int) -> str:
+    """The clauses that one backend broke, those that MUST hold first, as many as fit into a line: "3 of 42: MUST SCE-1 SCE-4 +1"."""
+    standing = standings(results)
+    words = []
+    for level, of in by_level(standing).items():
+        ids = sorted(of[Standing.BROKEN] + of[Standing.INACCURATE], key=lambda id: (id.partition("-")[0], int(id.partition("-")[2])))
+        words += [f"{level} {id}" if not place else id for place, id in enumerate(ids)]
+    if not words:
+        return f"0 of {len(standing)}"
+    text, left = f"{len(words)} of {len(standing)}:", len(words)
+    for word in words:
+        if len(f"{text} {word} +{left}") > width and left < len(words):
+            return f"{text} +{left}"
+        text, left = f"{text} {word}", left - 1
+    return text
 
 
 def _plain(out: Console, text: str) -> None:
-    """Print text as it is: no markup, no highlighting, no folding."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print text as it is: no markup, no highlighting; on a terminal folded, save what is to be copied."""
+    lines = [_folded(line, out.width) for line in text.splitlines()] if out.is_terminal else [text]
+    out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _folded(line: str, width: int) -> str:
+    if len(line) <= width or line.lstrip().startswith("again "):
+        return line
+    hung = LABELLED.match(line)
+    indent = " " * (hung.end() if hung else 0)
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

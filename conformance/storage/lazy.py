@@ -1,38 +1,15 @@
-"""What is made when it is first used, as most commands use little of it: the array of a recipe, the expectations of a vector."""
+"""What is made when it is first used, as most commands use little of it: the array of a recipe."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import overload
 
 import numpy as np
 
-from conformance.case import Array, Expectation, Recipe, VectorError
+from conformance.case import Array, Recipe, VectorError
 from conformance.cases import counter
 from conformance.storage.text import wrong
-
-
-@dataclass(frozen=True, eq=False)
-class Expectations(Sequence[Expectation]):
-    """The expectations of a vector; `make` reads them, and raises `VectorError` for what isn't as described."""
-
-    make: Callable[[], tuple[Expectation, ...]]
-
-    @cached_property
-    def all(self) -> tuple[Expectation, ...]:
-        return self.make()
-
-    @overload
-    def __getitem__(self, index: int) -> Expectation: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Expectation, ...]: ...
-    def __getitem__(self, index: int | slice) -> Expectation | tuple[Expectation, ...]:
-        return self.all[index]
-
-    def __len__(self) -> int:
-        return len(self.all)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from conformance.case import Array, Case, Expectation, Expected, Recipe, Vector
+from conformance.case import Array, Case, Expectation, Expected, Recipe, Unread, Vector
 from conformance.storage import tensors
-from conformance.storage.lazy import Expectations, Inputs, made
+from conformance.storage.lazy import Inputs, made
 from conformance.storage.pages import page
 from conformance.storage.schema import checked
 from conformance.storage.text import line, number, parse, wrong
@@ -71,7 +71,7 @@ class _Reader:
     def finish_tensors(self, vectors: Sequence[Vector]) -> None:
         """Read what is read when it is used, after which no tensor may be left over."""
         for vector in vectors:
-            len(vector.expectations)
+            vector.expectations[:]
         unused = self.tensors.keys() - self.used
         if unused:
             raise wrong(self.file, f"tensor {min(unused)}", "it belongs to no vector")
@@ -89,8 +89,10 @@ class _Reader:
         if isinstance(cotangent, Recipe):
             cotangent = made(cotangent, self.name, f"{path}.arrays.cotangent.recipe")
 
-        def expectations() -> tuple[Expectation, ...]:
-            return tuple(self.expectation(one, f"{path}.expectations[{position}]") for position, one in enumerate(entry["expectations"]))
+        expectations = entry["expectations"]
+
+        def expectation(position: int) -> Expectation:
+            return self.expectation(expectations[position], f"{path}.expectations[{position}]")
 
         case = Case(
             id=entry["id"],
@@ -110,7 +112,7 @@ class _Reader:
         )
         if not case.layouts.keys() <= arrays.keys() | ({"cotangent"} if cotangent is not None else set()):
             raise wrong(self.name, f"{path}.layouts", "it names an array that isn't there")
-        return Vector(case, Expectations(expectations))
+        return Vector(case, Unread([one["choices"] for one in expectations], expectation))
 
     def array(self, entry: dict[str, Any], dtype: str, path: str) -> Array | Recipe:
         if entry["dtype"] not in (dtype, "int64"):
@@ -200,11 +202,11 @@ class _Reader:
     def terms(self, entry: dict[str, Any], size: int, path: str) -> NDArray[np.float64] | None:
         if "terms" not in entry:
             return None
-        halves = np.zeros((size, len(entry["terms"])), np.uint16)
-        for column, given in enumerate(entry["terms"]):
+        columns = np.zeros((len(entry["terms"]), size), np.uint16)
+        for position, given in enumerate(entry["terms"]):
             if given is not None:
-                halves[:, column] = self.column(given, size, f"{path}.terms[{column}]")
-        terms = tensors.widened(halves)
+                columns[position] = self.column(given, size, f"{path}.terms[{position}]")
+        terms = np.ascontiguousarray(tensors.widened(columns).T)
         if not (terms >= 0.0).all():
             raise wrong(self.name, f"{path}.terms", "it holds nan")
         return terms

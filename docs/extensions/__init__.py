@@ -1,0 +1,1 @@
+"""What the site needs beyond its generator: docstrings read as they are written, and clauses that are linked wherever they are named."""
