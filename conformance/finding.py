@@ -62,7 +62,7 @@ class Element:
 class Told:
     """What a finding says of its element in words, where the element itself is not at hand: it was read from a file.
 
-    `side` is 1 where the answer lies above what was expected, -1 below, 0 where no two numbers differ; `format` is the answer's dtype.
+    `format` is the answer's dtype, `side` what `Finding.side` says.
     """
 
     inputs: str = ""
@@ -160,23 +160,24 @@ class Finding:
         if self.element is None:
             return Told(inputs, self.shapes[0], actual=self.shapes[1])
         expected, target, radius = self.element.expected, self.element.target, float(self.element.expected.radius.item())
-        number = float(self.element.actual[0])
         return Told(
             inputs=inputs,
             expected=decimal_text(expected, target),
             expected_hex=hex_text(expected),
             radius=f"{radius:.2g}" if radius else "",
             actual=element_text(self.element.actual[0]),
-            actual_hex=short_hex(number),
+            actual_hex=short_hex(float(self.element.actual[0])),
             allowed=number_text(float(f"{self.element.bound:.3g}")),
             format=self.element.actual.dtype.name,
-            side=_side(number, expected),
+            side=self.side,
         )
 
-
-def _side(actual: float, expected: Enclosure) -> int:
-    """On which side of the centre of an enclosure a number lies; 0 where one of the two is no real number."""
-    if expected.kind.item() != Kind.FINITE or math.isnan(actual):
-        return 0
-    difference = actual - expected.hi.item() - expected.lo.item()
-    return (difference > 0) - (difference < 0)
+    @property
+    def side(self) -> int:
+        """1 where the answer lies above the centre of what was expected, -1 below, 0 where no two numbers differ."""
+        if self.spelled is not None:
+            return self.spelled.side
+        if self.element is None or self.element.expected.kind.item() != Kind.FINITE or math.isnan(self.element.actual[0]):
+            return 0
+        difference = float(self.element.actual[0]) - self.element.expected.hi.item() - self.element.expected.lo.item()
+        return (difference > 0) - (difference < 0)

@@ -121,7 +121,7 @@ def line(result: Result, *, told: bool = False) -> dict[str, Any]:
         "seconds": _number(result.seconds, 4),
         "kept": None if finding.kept is None else "".join(finding.kept),
         "other": dict(finding.other),
-        "told": asdict(finding.told) if told or finding.verdict != Verdict.PASS else {"side": finding.told.side},
+        "told": asdict(finding.told) if told or finding.verdict != Verdict.PASS else {"side": finding.side},
         "note": finding.note,
         "statistics": _statistics(finding.statistics),
     }

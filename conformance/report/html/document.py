@@ -127,7 +127,7 @@ def _results(record: Record, vectors: Mapping[str, Vector], answered: list[Resul
             "verdict": texts.row(finding.verdict.value),
             "ratio": number(finding.ratio),
             "ulps": number(finding.ulps),
-            "side": finding.told.side,
+            "side": finding.side,
             "clauses": sets.row(finding.clauses),
             "kept": -1 if finding.kept is None else texts.row("".join(finding.kept)),
             "known": -1 if deviation is None else deviations.row(deviation),
