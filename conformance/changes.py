@@ -19,6 +19,7 @@ from conformance.grade import ANSWERED, Cell, Place, Standing, standings
 from conformance.record import Record, Selection
 
 SEVERITY = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.ERROR: 2, Verdict.TIMEOUT: 3, Verdict.CRASH: 3}
+JUDGED = (Verdict.PASS, Verdict.FAIL)  # an answer; without one nothing can vanish
 FACTOR = 2.0  # a ratio that doubled has lost a bit of its accuracy
 NOTABLE = 0.1  # of the bound: below that one rounding more or less, in sums of a few terms, is a factor of 2
 
@@ -88,7 +89,7 @@ def compare(old: Record, new: Record) -> Changes:
     return Changes(
         worse=tuple(one for one in changes if _severity(one.after) > _severity(one.before)),
         better=tuple(one for one in changes if _severity(one.after) < _severity(one.before)),
-        vanished=tuple(result for key, result in before.items() if key not in after),
+        vanished=tuple(result for key, result in before.items() if key not in after and result.finding.verdict in JUDGED),
         appeared=tuple(result for key, result in after.items() if key not in before),
         moved=tuple(one for one in changes if _severity(one.after) == _severity(one.before) and _moved(one)),
         fell=tuple(one for one in regrades if _looseness(one.after) > _looseness(one.before)),

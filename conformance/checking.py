@@ -142,7 +142,7 @@ class Question:
             results = tuple(run.results())
             about = run.descriptions[source.name]
         whole = self.whole and vectors is None
-        comparison = deviations.compare(results, self.expectations, about.versions, whole=vectors is None)
+        comparison = deviations.compare(results, self.expectations, about.versions, ids=() if whole else None)
         return Report(about, results, comparison, unanswered(results, about) if whole else (), call)
 
 

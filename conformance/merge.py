@@ -7,7 +7,7 @@ against the vectors at hand, that every case was asked once in every mode that a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 
 from conformance.adapter import Description
@@ -25,10 +25,13 @@ class MergeError(Complaint):
     """Records that aren't the shards of one run; the message names the file, what is wrong and the remedy."""
 
 
-def merge(shards: Mapping[str, Record], vectors: Sequence[Vector], known: Mapping[str, Expectations | None]) -> Record:
+def merge(
+    shards: Mapping[str, Record], vectors: Sequence[Vector], ids: Collection[str], known: Mapping[str, Expectations | None]
+) -> Record:
     """The record of the whole run, of shards by the names of their files; raises `MergeError`.
 
-    `vectors` are all that their selection asks, `known` by backend the expectations that the shards were held against.
+    `vectors` are all that their selection asks, `ids` those of all there are, `known` by backend the expectations that the shards were held
+    against.
     """
     names = list(shards)
     _refuse_others(shards)
@@ -42,7 +45,7 @@ def merge(shards: Mapping[str, Record], vectors: Sequence[Vector], known: Mappin
         first,
         selection=selection,
         results=tuple(results),
-        comparisons=held(selection, first.descriptions, results, known),
+        comparisons=held(selection, first.descriptions, results, known, ids),
         began=min(record.began for record in shards.values()),
         seconds=sum(record.seconds for record in shards.values()),
         machine="; ".join(dict.fromkeys(record.machine for record in shards.values())),
@@ -129,21 +132,23 @@ def _call(calls: set[Call], backend: str) -> str:
 
 
 def _refuse_other_expectations(shards: Mapping[str, Record], merged: Record) -> None:
-    """Refuse shards that were held against other expectations than those that are known here."""
-    now = _excused(merged)
+    """Refuse shards that were held against other expectations than those that are known here: each failure has the same excuse, or none."""
+    now = _excuses(merged)
     for name, record in shards.items():
-        for key, deviation in _excused(record).items():
-            if now.get(key) != deviation:
+        for key, deviation in _excuses(record).items():
+            if now[key] != deviation:
+                how = "isn't excused there" if deviation is None else f'is excused there by "{deviation.reason}"'
                 raise MergeError(
-                    f"{name} was held against other known deviations of {key[0]} than there are here: {key[2]} is excused there by "
-                    f'"{deviation.reason}"; name the same file with --expect, or run the shards again'
+                    f"{name} was held against other known deviations of {key[0]} than there are here: {key[2]} {how}; "
+                    "name the same file with --expect, or run the shards again"
                 )
 
 
-def _excused(record: Record) -> dict[Key, Deviation]:
-    found: dict[Key, Deviation] = {}
+def _excuses(record: Record) -> dict[Key, Deviation | None]:
+    """Of each failure what excuses it, None where nothing does."""
+    found: dict[Key, Deviation | None] = {}
     for comparison in record.comparisons.values():
-        for result, deviation in comparison.expected:
+        for result, deviation in (*comparison.expected, *((result, None) for result in comparison.unexpected)):
             finding = result.finding
             found[result.backend, result.mode, finding.case, finding.direction, finding.output] = deviation
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -91,17 +91,23 @@ class Record:
 
 
 def held(
-    selection: Selection, descriptions: Mapping[str, Description], results: Iterable[Result], known: Mapping[str, Expectations | None]
+    selection: Selection,
+    descriptions: Mapping[str, Description],
+    results: Iterable[Result],
+    known: Mapping[str, Expectations | None],
+    ids: Collection[str],
 ) -> dict[str, Comparison]:
-    """The results of each backend, held against what is known of it and, of a function that was asked all, against what it promises."""
+    """The results of each backend, held against what is known of it and, of a function that was asked all, against what it promises.
+
+    `ids` are those of all the cases that there are, at least of the operation that was asked.
+    """
     of: dict[str, list[Result]] = {name: [] for name in descriptions}
     for result in results:
         of[result.backend].append(result)
-    whole = selection.count == 1
     found = {}
     for name, about in descriptions.items():
-        comparison = compare(of[name], known[name], about.versions, about.idle(selection.tier), whole=whole)
-        asked_all = is_function(name) and not selection.cases and whole
+        comparison = compare(of[name], known[name], about.versions, about.idle(selection.tier), ids)
+        asked_all = is_function(name) and not selection.cases and selection.count == 1
         unkept = unanswered(of[name], about) if asked_all else ()
         found[name] = replace(comparison, problems=(*comparison.problems, *unkept))
     return found

@@ -71,7 +71,7 @@ def reply(adapter: Adapter, request: Request) -> Answer | Refusal:
         modified = tuple(name for name, one in laid.items() if not same_bits(one.array, given[name]) or not one.untouched())
         again, gradients_again = _call(adapter, request, _laid(given, request))
     except Unsupported as refusal:
-        return Refusal(str(refusal))
+        return Refusal(first_line(str(refusal)))
     except Exception as error:  # whatever the library raises is its answer
         return Answer(None, {}, text_of(error), (), False, time.perf_counter() - started)
     differs = not same_answers((output, gradients), (again, gradients_again))
@@ -107,6 +107,10 @@ def same_bits(a: Array, b: Array) -> bool:
 
 def text_of(error: BaseException) -> str:
     """The first line of an exception, with its type, as a text that can be written anywhere."""
-    lines = str(error).strip().splitlines()
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    return text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair is no character
+    return ": ".join(filter(None, (type(error).__name__, first_line(str(error)))))
+
+
+def first_line(text: str) -> str:
+    """The first line of a text that a stranger wrote, as one that can be written anywhere; "" where it says nothing."""
+    first = next(iter(text.strip().splitlines()), "")
+    return first.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair is no character

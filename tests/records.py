@@ -23,6 +23,7 @@ from conformance.runner import Run
 
 DIGEST = "20c541645bdd5d6b11d36cea660d2b9caa9143be57ca52f17ac025a7eb820b4e"
 VECTORS = [vector(number) for number in range(6)]
+IDS = {one.case.id for one in VECTORS}
 TWO_MODES = replace(DESCRIPTION, modes=(Mode("eager"), Mode("jit")), versions={"scripted": "1.0"})
 WRONG = Answer(np.array([[np.nan, 0.0, 0.0]]), {}, None, (), False, 0.001)
 KNOWN = parse(
@@ -49,7 +50,7 @@ def ran(script: Script, asked: Sequence[Vector] = VECTORS, known: Expectations |
     with Run([script], asked) as run:
         results = sorted(run.results(), key=lambda result: result.number)
         about = {name: replace(one, command=name) for name, one in run.descriptions.items()}
-    return Record.begun(DIGEST, selection, about).ended(results, held(selection, about, results, {script.name: known}))
+    return Record.begun(DIGEST, selection, about).ended(results, held(selection, about, results, {script.name: known}, IDS))
 
 
 def crashed() -> Record:
@@ -62,7 +63,7 @@ def made(findings: Mapping[str, Sequence[Result]], **changed: Any) -> Record:
     descriptions = {name: replace(DESCRIPTION, name=name, versions={name: "1.0"}, command=name) for name in findings}
     results = [result for there in findings.values() for result in there]
     selection = changed.pop("selection", Selection())
-    comparisons = held(selection, descriptions, results, dict.fromkeys(findings))
+    comparisons = held(selection, descriptions, results, dict.fromkeys(findings), ())
     return replace(Record.begun(DIGEST, selection, descriptions).ended(results, comparisons), **changed)
 
 

@@ -12,7 +12,7 @@ from scripted import DESCRIPTION, DIES, Script, vector
 from conformance.changes import IncomparableError, compare
 from conformance.cli import main
 from conformance.record import Record, Selection
-from conformance.report import jsonlines
+from conformance.report import jsonlines, markdown
 from conformance.report.changes import SHOWN, lines
 from tests.records import TWO_MODES, VECTORS, made, ran, result, wrong
 
@@ -129,13 +129,21 @@ def test_versions_and_backends_that_differ_are_said() -> None:
     assert not compare(old, new).regressed
 
 
-def test_long_lists_end_with_how_many_more_there_are() -> None:
+def test_all_that_changed_is_said_and_in_markdown_the_first_of_it() -> None:
     def record(verdict: str) -> Record:
         return made({"mine": [result("mine", verdict, f"log_softmax/edges/{case}-float64") for case in range(SHOWN + 5)]})
 
-    worse = said(record("pass"), record("fail"))["Worse"]
-    assert len(worse) == SHOWN + 1
-    assert worse[-1] == "... and 5 more"
+    assert len(said(record("pass"), record("fail"))["Worse"]) == SHOWN + 5
+    page = markdown.page(record("fail"), record("pass"))
+    assert page.count("output: pass ") == SHOWN
+    assert "... and 5 more" in page
+
+
+@pytest.mark.parametrize("verdict", ["crash", "error", "timeout"])
+def test_what_had_no_answer_can_not_vanish(verdict: str) -> None:
+    old, new = (made({"mine": [result("mine"), result("mine", one, VECTORS[1].case.id)]}) for one in (verdict, "unsupported"))
+    assert not compare(old, new).vanished
+    assert not compare(old, new).regressed
 
 
 @pytest.mark.parametrize(

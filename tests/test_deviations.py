@@ -100,6 +100,18 @@ def test_only_what_ran_is_compared() -> None:
     assert held([result(OTHER, verdict="pass")], expectations()).holds
 
 
+def test_an_entry_of_which_a_part_ran_may_be_there_for_the_rest() -> None:
+    above = expectations() + expectations(cases=f'"{CASE}", "{OTHER}"').partition("\n[[")[2].join(("[[", ""))
+    known = parse(above, "torch.toml")
+    assert "excuses nothing" in compare([result()], known, {}, ids={CASE}).problems[0]
+    for part in ({CASE, OTHER}, None):
+        assert not compare([result()], known, {}, ids=part).problems
+    elsewhere = parse(expectations('mode = "jit"', cases=f'"{CASE}", "{OTHER}"'), "torch.toml")
+    assert "covers no result" in compare([result()], elsewhere, {}, ids={CASE}).problems[0]
+    for part in ({CASE, OTHER}, None):
+        assert not compare([result()], elsewhere, {}, ids=part).problems
+
+
 def test_a_deviation_ends_with_its_version() -> None:
     text = expectations('until = "2.14"')
     assert held([result()], text).holds

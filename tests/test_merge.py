@@ -16,7 +16,7 @@ from conformance.deviations import Expectations, parse
 from conformance.merge import MergeError, merge
 from conformance.record import Record, Selection
 from conformance.report import jsonlines
-from tests.records import DIGEST, KNOWN, TWO_MODES, VECTORS, ran, without_time, wrong
+from tests.records import DIGEST, IDS, KNOWN, TWO_MODES, VECTORS, ran, without_time, wrong
 
 # Of the failures of cases 1 and 4 under jit the first entry has both, so that where case 2 is absent the second excuses nothing.
 SCATTERED = parse(
@@ -52,7 +52,7 @@ def shards(count: int, known: Expectations | None = KNOWN, *failing: int) -> dic
 
 
 def merged(there: dict[str, Record], known: Expectations | None = KNOWN) -> Record:
-    return merge(there, VECTORS, {"scripted": known})
+    return merge(there, VECTORS, IDS, {"scripted": known})
 
 
 @pytest.mark.parametrize("known", [None, KNOWN, SCATTERED])
@@ -136,6 +136,8 @@ def test_other_expectations_than_those_of_the_shards_are_refused() -> None:
     there = shards(2, KNOWN, 1, 2)
     with pytest.raises(MergeError, match=r'case-2-float64 is excused there by "0 \* -inf\."; name the same file with --expect'):
         merged(there, None)
+    with pytest.raises(MergeError, match="case-2-float64 isn't excused there; name the same file with --expect"):
+        merged(shards(2, None, 1, 2), KNOWN)
 
 
 @pytest.fixture
@@ -165,7 +167,9 @@ def test_the_command_writes_the_whole_and_has_its_status(tmp_path: Path, capsys:
     ]
     assert list(without_time(jsonlines.read(out))) == list(without_time(ran(wrong(1))))
     known = tmp_path / "known.toml"
-    known.write_text('[[deviation]]\ncases = ["*/case-1-*"]\nclause = "LSM-1"\nreason = "r"\n')
+    known.write_text(text := '[[deviation]]\ncases = ["*/case-1-*"]\nclause = "LSM-1"\nreason = "r"\n')
+    for name, record in zip(names, shards(2, parse(text, str(known)), 1).values(), strict=True):
+        jsonlines.write(Path(name), record)
     assert main(["merge", *names, "--json", str(out), "--expect", str(known)]) == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -63,7 +64,7 @@ def test_every_report_is_written_where_it_was_asked(
         (["--badge", "badge.png"], "badge.png says by its ending what it is to be; name a file that ends in .svg or .json"),
         (["--since", "old.jsonl"], "--since is about the summary in Markdown"),
         (["--since", "/nonexistent.jsonl", "--github"], "/nonexistent.jsonl can't be read"),
-        (["--html", "/dev/shm/x", "--junit", "/dev/shm/x"], "two reports can't be one file"),
+        (["--html", "/dev/shm/x", "--junit", "/dev/shm/x"], "/dev/shm/x can't be two of this command's files"),
     ],
 )
 def test_what_cannot_be_written_is_said_before_the_run(
@@ -74,6 +75,36 @@ def test_what_cannot_be_written_is_said_before_the_run(
     assert out == ""
     assert err.startswith("lossref: ")
     assert sentence in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", "KEPT", "--junit", "KEPT"],
+        ["report", "KEPT", "--markdown", "HERE/new/../results.jsonl"],
+        ["report", "KEPT", "--since", "OLD", "--markdown", "OLD"],
+        ["run", "numpy", "--json", "KEPT", "--html", "KEPT"],
+        ["run", "numpy", "--write-expect", "KEPT", "--junit", "KEPT"],
+    ],
+)
+@pytest.mark.usefixtures("few")
+def test_no_file_is_overwritten_by_another(arguments: list[str], kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, old = kept.read_bytes(), tmp_path / "old.jsonl"
+    old.write_bytes(before)
+    (tmp_path / "new").mkdir()
+    named = [word.replace("KEPT", str(kept)).replace("OLD", str(old)).replace("HERE", str(tmp_path)) for word in arguments]
+    assert main(named) == 2
+    assert "can't be two of this command's files; name one for each" in capsys.readouterr().err
+    assert kept.read_bytes() == old.read_bytes() == before
+
+
+def test_what_cannot_be_written_costs_no_other_report(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jsonlines.write(kept, replace(jsonlines.read(kept), digest="another"))  # of such vectors there is no page
+    names = [str(tmp_path / name) for name in ("r.html", "r.xml", "r.svg")]
+    assert main(["report", str(kept), "--html", names[0], "--junit", names[1], "--badge", names[2]]) == 2
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [f"written: {name}" for name in names[1:]]
+    assert "another" in err
 
 
 @pytest.mark.usefixtures("few")

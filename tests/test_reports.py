@@ -82,6 +82,28 @@ def test_without_a_terminal_it_is_plain_text_and_no_line_is_folded() -> None:
     assert "\n" + " " * 19 + "so so " in folded, "a line goes on below its text"
 
 
+def test_a_name_is_no_markup() -> None:
+    names = ["exec:./losses [fast]", "exec:./run [/x]", "dir:a:bomb:b"]
+    stream = io.StringIO()
+    terminal.summary(terminal.console(stream), made({name: [result(name)] for name in names}))
+    assert all(name in stream.getvalue() for name in names)
+
+
+def test_a_pipe_is_no_terminal_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    stream = io.StringIO()
+    out = terminal.console(stream)
+    terminal.summary(out, many())
+    assert not out.is_terminal
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_what_is_read_is_what_was_written_whatever_a_backend_says(tmp_path: Path) -> None:
+    record = made({"mine": [result("mine", "error", note="one\u2028two\x85three")]})
+    jsonlines.write(tmp_path / "results.jsonl", record)
+    assert list(jsonlines.lines(jsonlines.read(tmp_path / "results.jsonl"))) == list(jsonlines.lines(record))
+
+
 def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert "\x1b[3" in printed(many(), 100, color_system="standard")

@@ -43,9 +43,9 @@ def merge(given: argparse.Namespace) -> int:
     if given.expect is not None and len(first.backends) > 1:
         raise UsageError(f"--expect is about one backend, and the shards are of {len(first.backends)}; leave it out")
     asked = first.selection
-    chosen, _ = select(asked.operation, asked.dtype, asked.cases, asked.tier)
+    chosen, ids = select(asked.operation, asked.dtype, asked.cases, asked.tier)
     known = {name: deviations.packaged(name) if given.expect is None else deviations.read(given.expect) for name in first.backends}
-    record = joined(shards, chosen, known)
+    record = joined(shards, chosen, ids, known)
     jsonlines.write(given.json, record)
     say(f"the {len(shards)} shards are disjoint and the whole ({record.selection.text}): {len(record.results)} results in {given.json}")
     say(counts(record))

@@ -40,10 +40,8 @@ def check(given: argparse.Namespace) -> Record | None:
         raise UsageError(f"{given.badge} says by its ending what it is to be; name a file that ends in {' or '.join(BADGES)}")
     if given.since is not None and not (given.markdown or given.github):
         raise UsageError("--since is about the summary in Markdown; add --markdown F or --github, or use `lossref compare`")
-    named = _files(given)
-    if len(set(named)) < len(named):
-        raise UsageError("two reports can't be one file; name one for each")
-    for path in named:
+    _refuse_one_file_for_two(given)
+    for path in _files(given):
         writable(path)
     if given.since is None:
         return None
@@ -59,7 +57,7 @@ def empty(given: argparse.Namespace) -> None:
 
 
 def write(given: argparse.Namespace, record: Record, earlier: Record | None) -> None:
-    """Write what was asked for, and say what is where."""
+    """Write what was asked for, and say what is where; raises `ReportError` for what can't be written, after all the rest."""
     from conformance.report import badge, github, junit, markdown
     from conformance.report.jsonlines import ReportError
 
@@ -74,20 +72,34 @@ def write(given: argparse.Namespace, record: Record, earlier: Record | None) -> 
         (given.markdown, lambda: markdown.page(record, earlier)),
         (given.badge, lambda: badge.svg(record) if given.badge.suffix == ".svg" else badge.endpoint(record)),
     ]
+    failures = []
     for path, make in makers:
         if path is None:
             continue
-        text = make()
         try:
-            path.write_text(text, encoding="utf-8")
+            path.write_text(make(), encoding="utf-8")
+            say(f"written: {path}")
         except OSError as error:
-            raise ReportError(f"{path} can't be written ({error.strerror}); make room, or name another file") from error
-        say(f"written: {path}")
+            failures.append(f"{path} can't be written ({error.strerror}); make room, or name another file")
+        except ReportError as error:
+            failures.append(str(error))
     if given.github:
         for line in github.commands(record):
             say(line)
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
             github.summarise(record, earlier, Path(summary))
+    if failures:
+        raise ReportError("\n".join(failures))
+
+
+def _refuse_one_file_for_two(given: argparse.Namespace) -> None:
+    """Refuse a file that would be written twice, or read and written."""
+    others = (getattr(given, name, None) for name in ("json", "write_expect", "expect", "results", "since"))
+    seen: set[Path] = set()
+    for path in (*_files(given), *filter(None, others)):
+        if path.resolve() in seen:
+            raise UsageError(f"{path} can't be two of this command's files; name one for each")
+        seen.add(path.resolve())
 
 
 def _files(given: argparse.Namespace) -> list[Path]:

@@ -138,18 +138,18 @@ def run(given: argparse.Namespace) -> int:
                 jsonlines.write(given.json, started.ended(results))
             raise
     results.sort(key=lambda result: (backends.index(result.backend), result.number))  # whoever answered first
-    record = started.ended(results, held(selection, about, results, known))
+    record = started.ended(results, held(selection, about, results, known, ids))
     if keeper is not None:
         keeper.end(record)
+    if given.infer_dialect:
+        for name in backends:
+            say(described(name, infer(record.of(name))) + "\n")
+    terminal.summary(out, record, kept=given.json)  # first: nothing that can't be written is to hide the verdict
     if given.json is not None:
         jsonlines.write(given.json, record)
     if given.write_expect is not None:
         (name,) = backends
         given.write_expect.write_text(draft(results, about[name].versions), encoding="utf-8")
-    if given.infer_dialect:
-        for name in backends:
-            say(described(name, infer(record.of(name))) + "\n")
-    terminal.summary(out, record, kept=given.json)
     outputs.write(given, record, earlier)
     if keeper is not None and keeper.failure is not None:
         sys.stderr.write(f"lossref: this run isn't kept whole: {keeper.failure}\n")

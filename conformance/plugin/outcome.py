@@ -26,7 +26,7 @@ def settle(test: pytest.Item, results: Sequence[Result], known: Expectations | N
     expected failure (with --runxfail it fails); without a tensor that was judged it is skipped.
     """
     __tracebackhide__ = True
-    comparison = compare(results, known, about.versions, whole=False)
+    comparison = compare(results, known, about.versions, ids=None)
     failing = list(comparison.unexpected)
     if test.config.option.runxfail:
         failing += [result for result, _ in comparison.expected]

@@ -12,10 +12,10 @@ SHOWN = 20  # sentences under a heading
 
 
 def lines(changes: Changes) -> Iterator[str]:
-    """The lines of a report; the last one counts."""
+    """The lines of a report, all of them; the last one counts."""
     for heading, sentences in sections(changes):
         yield heading
-        yield from (f"  {sentence}" for sentence in shortened(sentences))
+        yield from (f"  {sentence}" for sentence in sentences)
         yield ""
     yield summary(changes)
 
@@ -45,7 +45,7 @@ def shortened(sentences: Sequence[str]) -> list[str]:
 
 
 def summary(changes: Changes) -> str:
-    """Counts: "2 worse, 1 answered no more, 0 better, 4 answered now; 1 grade fell, 0 rose: a regression"."""
+    """Counts: "2 worse, 1 answered no more, 0 better, 4 new; 1 grade fell, 0 rose: a regression"."""
     tensors = (
         f"{len(changes.worse)} worse, {len(changes.vanished)} answered no more, {len(changes.better)} better, {len(changes.appeared)} new"
     )

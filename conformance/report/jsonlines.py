@@ -137,7 +137,7 @@ def _statistics(found: Statistics | None) -> dict[str, Any] | None:
 def read(path: Path) -> Record:
     """The record in a file; raises `ReportError` where it isn't whole."""
     try:
-        documents = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+        documents = [json.loads(text) for text in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
     except OSError as error:
         raise ReportError(f"{path} can't be read ({error.strerror}); name a file that `lossref run --json` wrote") from error
     except ValueError as error:

@@ -32,8 +32,10 @@ LABELLED = re.compile(r" +(?:(?:expected|actual|error|why) +)?")  # what a folde
 
 
 def console(stream: TextIO) -> Console:
-    """A console that folds nothing where the output is read by a program."""
-    return Console(file=stream) if stream.isatty() else Console(file=stream, width=PLAIN_WIDTH, soft_wrap=True)
+    """A console that folds and colours nothing where the output is read by a program, and takes every text as it stands."""
+    if stream.isatty():
+        return Console(file=stream, markup=False, emoji=False)
+    return Console(file=stream, width=PLAIN_WIDTH, soft_wrap=True, force_terminal=False, markup=False, emoji=False)
 
 
 @contextmanager
@@ -43,7 +45,8 @@ def progress(out: Console, total: int) -> Iterator[Progress | None]:
         yield None
         return
     tally = TextColumn(" ".join(f"{{task.fields[{name}]}} {name}" for name in COUNTS))
-    columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), tally, TimeRemainingColumn(compact=True))
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(None), MofNCompleteColumn(), tally, TimeRemainingColumn(compact=True))
     with Progress(*columns, console=out, transient=True, expand=True) as bar:
         fields: dict[str, Any] = dict.fromkeys(COUNTS, 0)
         bar.add_task("", total=total, **fields)
