@@ -40,7 +40,7 @@ class Change:
     @property
     def factor(self) -> float:
         """By how much its ratio grew; infinite where it was none."""
-        before, after = _ratio(self.before), _ratio(self.after)
+        before, after = self.before.finding.badness, self.after.finding.badness
         return after / before if before else math.inf
 
 
@@ -132,15 +132,10 @@ def _severity(result: Result) -> int:
     return SEVERITY[result.finding.verdict]
 
 
-def _ratio(result: Result) -> float:
-    ratio = result.finding.ratio
-    return math.inf if ratio is None or math.isnan(ratio) else ratio
-
-
 def _moved(change: Change) -> bool:
     if change.before.finding.ratio is None or change.after.finding.ratio is None:
         return False
-    less, more = sorted((_ratio(change.before), _ratio(change.after)))
+    less, more = sorted((change.before.finding.badness, change.after.finding.badness))
     return more >= NOTABLE and more > FACTOR * less
 
 

@@ -173,6 +173,11 @@ class Finding:
         )
 
     @property
+    def badness(self) -> float:
+        """Its ratio, to sort by: infinite where there is none, or where it is nan."""
+        return math.inf if self.ratio is None or math.isnan(self.ratio) else self.ratio
+
+    @property
     def side(self) -> int:
         """1 where the answer lies above the centre of what was expected, -1 below, 0 where no two numbers differ."""
         if self.spelled is not None:

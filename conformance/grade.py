@@ -8,10 +8,10 @@ has under those.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 
 from conformance.backend import Result
 from conformance.bound import CLASSES, Accuracy
@@ -83,7 +83,7 @@ def _cell(results: Sequence[Result]) -> Cell:
         grade=grade(kept),
         answered=len(answered),
         measured=len(kept),
-        worst=max((finding for finding in answered if finding.ratio is not None), key=_ratio, default=None),
+        worst=max((finding for finding in answered if finding.ratio is not None), key=attrgetter("badness"), default=None),
         broken=tuple(sorted({id for finding in answered if finding.verdict != Verdict.PASS for id in finding.clauses})),
         composed=results[0].composed,
     )
@@ -99,15 +99,10 @@ def together(found: Iterable[Cell]) -> Cell | None:
         grade=None if None in grades else max((one for one in grades if one is not None), key=CLASSES.index, default=None),
         answered=sum(cell.answered for cell in there),
         measured=sum(cell.measured for cell in there),
-        worst=max((cell.worst for cell in there if cell.worst is not None), key=_ratio, default=None),
+        worst=max((cell.worst for cell in there if cell.worst is not None), key=attrgetter("badness"), default=None),
         broken=tuple(sorted({id for cell in there for id in cell.broken})),
         composed=any(cell.composed for cell in there),
     )
-
-
-def _ratio(finding: Finding) -> float:
-    assert finding.ratio is not None
-    return math.inf if math.isnan(finding.ratio) else finding.ratio
 
 
 def standings(results: Iterable[Result]) -> dict[str, Standing]:

@@ -29,7 +29,7 @@ def passes(count: int, backend: str, kept: str = "AB") -> Iterator[Result]:
 
 def begun(backend: str, version: str = "1.0") -> Record:
     """The record of a run that begins now."""
-    return Record.begun("sha256:0", Selection("smoke"), {backend: replace(DESCRIPTION, name=backend, versions={backend: version})})
+    return Record.begun("20c541645bdd5d6b", Selection("smoke"), {backend: replace(DESCRIPTION, name=backend, versions={backend: version})})
 
 
 def keep(folder: Path, backend: str, count: int, slowly: float = 0.0) -> Keeper:

@@ -1,1 +1,1 @@
-"""What a run leaves behind, one file a format: `terminal` for people, `jsonlines` for programs."""
+"""What a run leaves behind, one file or folder a format: `terminal` and `html` for people, `jsonlines` and `junit` for programs, ..."""

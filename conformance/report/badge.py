@@ -2,7 +2,7 @@
 
 The grade is the loosest of all backends, modes, operations and dtypes that were asked, forward and backward; clauses that were broken
 are counted. Red: something fell short of what was promised or expected; orange: clauses are broken, all of them known; yellow: no class
-or only N was kept; else green.
+or only N was kept, or no number compared; grey: nothing was answered; else green.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def parts(record: Record) -> tuple[str, str, str]:
     broken = {id for cell in record.cells.values() for id in cell.broken}
     part = [selection.dtype or "", "a part" if selection.cases or selection.count > 1 else ""]
     words = [f"grade {sign}" + (f", {len(broken)} broken" if broken else ""), " ".join(filter(None, (selection.tier, *part)))]
-    message = " | ".join([*words, record.digest.removeprefix("sha256:")[:DIGITS]])
+    message = " | ".join([*words, record.digest[:DIGITS]])
     if not record.holds:
         return label, message, "red"
     if broken:

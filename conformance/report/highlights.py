@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,15 +38,10 @@ def told(record: Record, result: Result, deviation: Deviation | None = None) -> 
 
 def worst(results: Sequence[Result]) -> list[Result]:
     """The findings in the order in which to read them: the worst of each backend, then of its operations, so that none hides the others."""
-
-    def badness(result: Result) -> float:
-        ratio = result.finding.ratio
-        return math.inf if ratio is None or math.isnan(ratio) else ratio
-
     turn: Counter[tuple[str, str]] = Counter()  # how many of an operation there were
     place: Counter[tuple[str, int]] = Counter()  # and how many of a backend in that turn
     ordered = []
-    for result in sorted(results, key=badness, reverse=True):
+    for result in sorted(results, key=lambda result: result.finding.badness, reverse=True):
         operation = result.backend, result.finding.operation
         backend = result.backend, turn[operation]
         ordered.append(((turn[operation], place[backend]), result))

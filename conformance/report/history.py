@@ -32,7 +32,7 @@ def runs(entries: Sequence[Entry]) -> Table:
     for entry in entries:
         unexpected = str(entry.failed - entry.expected) + (f" + {entry.stale} stale" if entry.stale else "")
         counts = (str(entry.passed), str(entry.failed), unexpected if entry.whole else "incomplete")
-        digest = entry.digest.rpartition(":")[2][:SHORT]
+        digest = entry.digest[:SHORT]
         asked = entry.selection.text.removeprefix("tier ")
         table.add_row(str(entry.run), _time(entry.began), entry.version, digest, *counts, asked)
     return table

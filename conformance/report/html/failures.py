@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from conformance.backend import Result
@@ -33,6 +32,4 @@ def _says(result: Result) -> bool:
 
 def _badness(failure: Failure) -> tuple[bool, float, bool, int]:
     result, deviation = failure
-    ratio = result.finding.ratio
-    bad = math.inf if ratio is None or math.isnan(ratio) else ratio
-    return deviation is not None, -bad, result.finding.direction == "backward", len(result.finding.told.inputs)
+    return deviation is not None, -result.finding.badness, result.finding.direction == "backward", len(result.finding.told.inputs)
