@@ -54,7 +54,7 @@ def test_history_is_grade_by_version_over_time(versions: Path) -> None:
     lines = [line.split() for line in text(report.runs(entries)).splitlines()]
     assert [line[0] for line in lines] == ["run", "1", "2", "3"], "80 columns are enough"
     assert lines[1][3:] == ["1.0", "20c54164", "3", "0", "0", "smoke"]
-    assert lines[3][3:] == ["2.1", "0", "3", "0", "incomplete", "smoke"]
+    assert lines[3][3:] == ["2.1", "20c54164", "3", "0", "incomplete", "smoke"]
 
 
 def test_what_there_is_is_listed(versions: Path, capsys: pytest.CaptureFixture[str]) -> None:
