@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from conformance.deviations import FAILING
-from conformance.finding import Verdict
+from conformance.finding import Told, Verdict
+from conformance.report import html
 from conformance.report.html.addresses import finding_link
 from conformance.report.html.failures import failures, first
 from tests import reports
@@ -44,12 +46,35 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="module")
+def edges(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of few findings, each at an edge of what can be shown. Their modes name them."""
+    record = reports.record()
+    model = next(one for one in record.of("numpy") if one.finding.verdict == Verdict.PASS and one.finding.dtype == "float32")
+    told = Told(inputs="logits [1, 2]", expected="1.5", actual="1.6", allowed="1e-6", format="float32", side=1)
+    of_float64 = replace(told, format="float64")
+    changed: dict[str, dict[str, Any]] = {
+        "refused": {"ratio": None, "ulps": None, "worst_index": None, "spelled": Told()},
+        "at 256": {"ratio": 0.5, "ulps": 256.0, "spelled": told},
+        "past 256": {"ratio": 0.5, "ulps": 3000.0, "spelled": told},
+        "far below": {"ratio": 0.5, "ulps": 257.0, "spelled": replace(told, side=-1)},
+        "far": {"ratio": 3e9, "ulps": 1e10, "spelled": told, "verdict": Verdict.FAIL},
+        "sum": {"ratio": 1.5, "ulps": 2.0, "worst_index": None, "spelled": of_float64, "verdict": Verdict.FAIL},
+        "scalar": {"ratio": 1.5, "ulps": 2.0, "worst_index": (), "spelled": of_float64, "verdict": Verdict.FAIL},
+    }
+    results = tuple(replace(model, mode=mode, finding=replace(model.finding, **fields)) for mode, fields in changed.items())
+    file = tmp_path_factory.mktemp("edges") / "edges.html"
+    descriptions = {"numpy": replace(record.descriptions["numpy"], modes=())}
+    file.write_text(html.page(replace(record, results=results, comparisons={}, descriptions=descriptions)), encoding="utf-8")
+    return file
+
+
 @pytest.fixture
 def opened(browser: Any, path: Path) -> Opened:
-    """Opens the report at an address, in a context of its own; what the console said and what was asked for must be nothing more."""
+    """Opens a report at an address, in a context of its own; what the console said and what was asked for must be nothing more."""
 
     @contextmanager
-    def open_at(address: str = "", before: str = "", ready: bool = True, **options: Any) -> Iterator[Any]:
+    def open_at(address: str = "", before: str = "", ready: bool = True, file: Path = path, **options: Any) -> Iterator[Any]:
         context = browser.new_context(**{"viewport": WIDE, "color_scheme": "light", **options})
         if before:
             context.add_init_script(before)
@@ -58,12 +83,12 @@ def opened(browser: Any, path: Path) -> Opened:
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
-        page.goto(path.as_uri() + address)
+        page.goto(file.as_uri() + address)
         if ready:
             page.wait_for_selector("html[data-ready]")
         yield page
         assert said == []
-        assert {url.partition("#")[0] for url in asked} == {path.as_uri()}
+        assert {url.partition("#")[0] for url in asked} == {file.as_uri()}
         assert page.evaluate("window.attacked") is None if options.get("java_script_enabled", True) else True
         context.close()
 
@@ -160,10 +185,10 @@ def test_a_cell_leads_to_a_number_and_back(opened: Opened) -> None:
 
 def test_the_picture_has_the_answer_where_it_lies(opened: Opened) -> None:
     """In units of the bound, on its side of the truth; past the bound it is outside, however far."""
-    measured = [one for one in reports.record().of("numpy") if one.finding.told.side and one.finding.ratio is not None]
+    measured = [one for one in reports.record().of("numpy") if one.finding.side and one.finding.ratio is not None]
     near = [one for one in measured if 0.2 < one.finding.ratio <= 1.0][::12]
     far = [one for one in measured if 1.8 < one.finding.ratio < float("inf")][::4]
-    assert {one.finding.told.side for one in near} == {-1, 1}
+    assert {one.finding.side for one in near} == {-1, 1}
     assert far
     with opened() as page:
         for one in [*near, *far]:
@@ -171,7 +196,7 @@ def test_the_picture_has_the_answer_where_it_lies(opened: Opened) -> None:
             allowed = page.locator(".picture .allowed")
             left, width = (float(allowed.get_attribute(name)) for name in ("x", "width"))
             mark = float(page.locator(".picture .mark").get_attribute("d")[1:].split()[0])
-            place = one.finding.told.side * (mark - left - width / 2) / (width / 2)
+            place = one.finding.side * (mark - left - width / 2) / (width / 2)
             if one in near:
                 assert place == pytest.approx(one.finding.ratio, rel=0.01)
             else:
@@ -227,7 +252,7 @@ def test_a_clause_says_who_breaks_it(opened: Opened) -> None:
 
 def test_plots_stand_on_the_bound(opened: Opened) -> None:
     told = [one.finding for one in reports.record().of("numpy") if one.finding.ulps is not None and one.finding.dtype == "float64"]
-    below = sum(finding.told.side < 0 and finding.ulps < float("inf") for finding in told)
+    below = sum(finding.side < 0 and finding.ulps < float("inf") for finding in told)
     with opened("#view=plots&backend=numpy") as page:
         panels = page.locator('[data-plot="classes"] .panel')
         assert panels.locator("figcaption").all_inner_texts() == ["float64", "float32"]
@@ -242,6 +267,41 @@ def test_plots_stand_on_the_bound(opened: Opened) -> None:
         assert page.evaluate(LEFT) == below
         page.locator('[data-plot="scale"] rect.dot.known').first.dispatch_event("click")
         assert page.locator(".badge.known").count() == 1
+
+
+def test_what_lies_beyond_a_plot_is_called_so(opened: Opened, edges: Path) -> None:
+    with opened("#view=plots", file=edges) as page:
+        ticks = page.locator('[data-plot="classes"] .tick').all_text_contents()
+        assert "≥1e8" in ticks
+        assert "∞" not in ticks, "3e9 is a number"
+        ulps = page.locator('[data-plot="ulps"]')
+        marks = ulps.locator(".tick").all_text_contents()
+        assert {"> 256", "< −256", "64", "−64", "½", "−½"} & set(marks) == {"> 256", "< −256", "64", "−64"}
+        bars = {title.rpartition(": ")[0]: title.rpartition(": ")[2] for title in ulps.locator("g title").all_text_contents()}
+        assert bars == {
+            "up to 2 ulps above": "2, 2 of them wrong",
+            "up to 256 ulps above": "1, 0 of them wrong",
+            "more than 256 ulps above": "2, 1 of them wrong",
+            "more than 256 ulps below": "1, 0 of them wrong",
+        }
+
+
+def test_an_exception_that_is_right_says_so_and_comes_last(opened: Opened, edges: Path) -> None:
+    with opened("#view=findings&verdict=pass", file=edges) as page:
+        rows = page.locator(".findings tbody tr")
+        assert rows.count() == 4
+        assert [row.locator("td").nth(1).inner_text().split(" ", 1)[1] for row in rows.all()][-1] == "refused"
+        rows.last.locator("a").click()
+        assert page.locator("h1:focus").inner_text() == "numpy raises an exception, as it should"
+        assert "an exception, which is right here" in page.locator(".facts-table").first.inner_text()
+
+
+@pytest.mark.parametrize(("mode", "ulp"), [("sum", "1 ulp of the answer’s dtype"), ("scalar", "1 ulp of float64"), ("at 256", "")])
+def test_an_ulp_is_named_by_the_dtype_that_it_is_of(opened: Opened, edges: Path, mode: str, ulp: str) -> None:
+    """The sum of a tensor is a float64, in ulps of what was summed; an answer of another dtype than its case's has ulps of its own."""
+    with opened(f"#view=findings&mode={quote(mode)}", file=edges) as page:
+        page.locator(".findings tbody a").first.click()
+        assert [text for text in page.locator(".picture .label").all_text_contents() if text != "allowed"] == ([ulp] if ulp else [])
 
 
 # Of each dot of the ratios its kind, where its middle is drawn, where the bound, and its title.

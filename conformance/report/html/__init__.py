@@ -24,8 +24,6 @@ from conformance.report.jsonlines import ReportError
 
 PROGRAM = ("dom", "data", "state", "picture", "bits", "findings", "finding", "axes", "plots", "clauses", "backends", "main")
 
-CUT = '<p class="cut" role="alert">This run was cut short. What is here was judged; known deviations were not looked up.</p>'
-
 
 def page(record: Record) -> str:
     """The whole page, the same for the same record.
@@ -47,7 +45,6 @@ def page(record: Record) -> str:
     return Template(_text("page.html")).substitute(
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(program)}'",
         title=escape(f"lossref: {', '.join(record.backends)}"),
-        cut="" if record.whole else CUT,
         headline=headline.headline(record, failed),
         looks=headline.looks(record, failed),
         facts=headline.facts(record),

@@ -48,11 +48,12 @@ const RANK = { unexpected: 0, known: 1, pass: 2 };
 
 const inputsLength = (finding) => (finding.told < 0 ? 0 : DATA.told.inputs[finding.told].length);
 
-// The worst first: what nobody expected, then the larger ratio (what has none was not even comparable), values before gradients, then the
-// smaller input.
+// The worst first: what nobody expected, then the larger ratio, values before gradients, then the smaller input. What is wrong without a
+// ratio was not even comparable; a pass without one is an exception that is right, and comes last.
 function byBadness(a, b) {
   if (RANK[a.status] !== RANK[b.status]) return RANK[a.status] - RANK[b.status];
-  const left = a.ratio === null ? Infinity : a.ratio, right = b.ratio === null ? Infinity : b.ratio;
+  const without = a.status === 'pass' ? -Infinity : Infinity;
+  const left = a.ratio === null ? without : a.ratio, right = b.ratio === null ? without : b.ratio;
   if (left !== right) return right > left ? 1 : -1;
   return (a.direction === 'backward') - (b.direction === 'backward') || inputsLength(a) - inputsLength(b);
 }

@@ -1,7 +1,8 @@
 """What the page's program reads: a record as tables of columns, which deflate well.
 
 A column of numbers refers to a table by its rows, counted from 0, with -1 for none. Ratios and ulps have three digits; what isn't finite
-is a string ("inf"), what wasn't measured null. `results` are those that were answered; of the rest only counts are kept.
+is a string ("inf"), what wasn't measured null, and so the index of what is no element: a tensor as a whole, the sum
+of all. `results` are those that were answered; of the rest only counts are kept.
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ def _tell(told: dict[str, list[Any]], finding: Finding, script: str) -> None:
     """One more row of what is told."""
     for name in TOLD:
         told[name].append(getattr(finding.told, name))
-    told["index"].append("" if finding.worst_index is None else ", ".join(map(str, finding.worst_index)))
+    told["index"].append(None if finding.worst_index is None else ", ".join(map(str, finding.worst_index)))
     told["bits"].append(bits(finding.told))
     told["script"].append(script)
 

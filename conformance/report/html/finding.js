@@ -35,6 +35,7 @@ function trail(finding) {
 }
 
 function headlineOf(finding, about) {
+  if (finding.status === 'pass' && finding.ratio === null) return `${finding.backend} raises an exception, as it should`;
   if (finding.status === 'pass') return `${finding.backend} is within the bound: ${figure(finding.ratio)} of the allowed error`;
   if (finding.verdict !== 'fail') return `${finding.backend}: ${finding.verdict}. ${finding.note}`;
   if (!about || !about.actual || !about.expected) return `${finding.backend}: ${finding.note || 'what came can’t be compared'}`;
@@ -58,7 +59,8 @@ function numbers(finding, about) {
   if (finding.kept !== null) {
     rows.push(line('classes kept', `${[...finding.kept].join(' ') || 'not one'}${finding.other ? ', by the definition that it follows' : ''}`));
   }
-  if (!about && finding.status === 'pass') rows.push(line('numbers', 'not kept for a pass'));
+  if (finding.status === 'pass' && finding.ratio === null) rows.push(line('came', 'an exception, which is right here'));
+  else if (!about && finding.status === 'pass') rows.push(line('numbers', 'not kept for a pass'));
   return h('div', { class: 'scroll' }, h('table', { class: 'facts-table', 'aria-label': 'Numbers' }, h('tbody', {}, rows)));
 }
 

@@ -73,14 +73,14 @@ def _where(name: str, failures: Sequence[Failure]) -> str:
     """The operations with the number of their findings, most first."""
     counts = Counter(result.finding.operation for result, _ in failures)
     links = {operation: link(view="findings", backend=name, operation=operation, verdict="wrong") for operation in counts}
-    return ", ".join(f'<a href="{links[one]}">{one}</a>&nbsp;<small>×{count}</small>' for one, count in counts.most_common())
+    return ", ".join(f'<a href="{links[one]}">{escape(one)}</a>&nbsp;<small>×{count}</small>' for one, count in counts.most_common())
 
 
 def _example(inputs: str, result: Result) -> str:
     finding = result.finding
     words = [finding.dtype, finding.direction, *([] if result.mode in ("", "eager") else [result.mode])]
     text = f"{' '.join(words)}: {_cut(inputs)}" if inputs else " ".join(words)
-    return f"{finding.operation}<br><small>{escape(text)}</small>"
+    return f"{escape(finding.operation)}<br><small>{escape(text)}</small>"
 
 
 def _numbers(result: Result) -> tuple[str, str, str]:

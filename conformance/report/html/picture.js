@@ -33,7 +33,7 @@ function boundPicture(finding, about) {
   if (spacing * half >= 4 && spacing * half < WIDTH * 0.4) {
     const from = 10, to = from + spacing * half;
     parts.push(s('path', { class: 'axis', d: `M${from} 133v6M${from} 136H${to}M${to} 133v6` }),
-      s('text', { class: 'label', x: to + 6, y: 140 }, `1 ulp of ${(about && about.format) || finding.dtype}`));
+      s('text', { class: 'label', x: to + 6, y: 140 }, `1 ulp of ${ulpOf(finding, about)}`));
   }
   const right = ratio > 1 ? 'out' : 'in';
   parts.push(beyond
@@ -51,6 +51,12 @@ function boundPicture(finding, about) {
       '; the line at 0 is the enclosure of the truth',
       radius ? `, ± ${figure(radius)} wide here` : ', one number here', '.',
       far && !beyond ? ' Past the break it is logarithmic.' : ''));
+}
+
+// The dtype whose spacing an ulp is: the answer's. The sum of all elements is itself a float64, measured in ulps of theirs.
+function ulpOf(finding, about) {
+  if (!about || !about.format) return finding.dtype;
+  return about.index === null ? 'the answer’s dtype' : about.format;
 }
 
 function ticks(far, beyond, decades, sign) {

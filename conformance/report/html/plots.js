@@ -39,7 +39,7 @@ function ratioPlots(found, dtypes, against) {
   const top = Math.min(MOST, 10 ** Math.ceil(Math.log10(worst)));
   const x = logAxis(low, high, INNER.x), y = logAxis(LEAST, top, INNER.y);
   const ends = { bottom: [LEAST, '0'] };
-  if (worst > top) ends.top = [top, '∞'];
+  if (worst > top) ends.top = [top, `≥${decade(top)}`];
   if (largest > high) ends.right = [high, `≥${decade(high)}`];
   return h('section', { class: 'plots', 'data-plot': against }, h('h2', {}, title),
     h('div', { class: 'panels' }, dtypes.map((dtype) => {
@@ -85,13 +85,26 @@ function worstOf(over) {
       h('a', { href: findingAddress(finding) }, `${finding.backend} ${finding.case.id}`), ` ${figure(finding.ratio)}`))));
 }
 
-const FAR_BINS = 10;  // 256 ulps and beyond share the last bar
+const ENDS = 11;  // the bars to either side; the last has all that is beyond the one before
 
 // Bars of a half, 1, 2, 4 ... ulps to either side of no error at all.
 function bin(finding) {
   if (finding.ulps === 0 || !finding.side) return 0;
-  const k = Math.max(0, Math.min(FAR_BINS, Math.ceil(Math.log2(finding.ulps)) + 1));
-  return finding.side * (k + 1);
+  return finding.side * Math.max(1, Math.min(ENDS, Math.ceil(Math.log2(finding.ulps)) + 2));
+}
+
+// What a bar has at most, in ulps.
+const most = (k) => (k === 1 ? '½' : String(2 ** (k - 2)));
+
+function barLabel(k) {
+  const sign = k < 0 ? '−' : '';
+  if (k === 0) return '0';
+  return Math.abs(k) === ENDS ? `${k < 0 ? '<' : '>'} ${sign}${most(ENDS - 1)}` : `${sign}${most(Math.abs(k))}`;
+}
+
+function barTitle(k) {
+  if (k === 0) return 'no error';
+  return `${Math.abs(k) === ENDS ? `more than ${most(ENDS - 1)}` : `up to ${most(Math.abs(k))}`} ulps ${k < 0 ? 'below' : 'above'}`;
 }
 
 function histograms(found, dtypes) {
@@ -105,19 +118,18 @@ function histograms(found, dtypes) {
 function histogram(dtype, found) {
   const bins = grouped(found, bin), tallest = Math.max(10, ...[...bins.values()].map((members) => members.length));
   const [left, right] = INNER.x, [bottom] = INNER.y;
-  const y = logAxis(0.5, 10 ** Math.ceil(Math.log10(tallest)), INNER.y), ends = FAR_BINS + 1;
-  const width = (right - left) / (2 * ends + 1);
-  const at = (k) => left + (k + ends) * width;
-  const label = (k) => (k === 0 ? '0' : `${k < 0 ? '−' : ''}${Math.abs(k) === 1 ? '½' : 2 ** (Math.abs(k) - 2)}`);
+  const y = logAxis(0.5, 10 ** Math.ceil(Math.log10(tallest)), INNER.y);
+  const width = (right - left) / (2 * ENDS + 1);
+  const at = (k) => left + (k + ENDS) * width;
   const bars = [...bins].map(([k, members]) => {
     const over = members.filter((finding) => finding.ratio > 1).length;
     const bar = (n, status) => (n ? s('rect', { class: `bar ${status}`, x: at(k) + 0.5, y: y.at(n), width: width - 1, height: bottom - y.at(n) }) : null);
-    return s('g', {}, bar(members.length, 'pass'), bar(over, 'wrong'), s('title', {}, `up to ${label(k)} ulps: ${members.length}, ${over} of them wrong`));
+    return s('g', {}, bar(members.length, 'pass'), bar(over, 'wrong'), s('title', {}, `${barTitle(k)}: ${members.length}, ${over} of them wrong`));
   });
-  const marks = [-11, -8, -5, -2, 0, 2, 5, 8, 11];
+  const marks = [-ENDS, -8, -5, -2, 0, 2, 5, 8, ENDS];
   const below = found.filter((finding) => finding.side < 0).length, above = found.filter((finding) => finding.side > 0).length;
   return panel(dtype, `${dtype}: ${below} below the truth, ${above} above, ${found.length - below - above} exact`, [
     frame({ at: () => 0, marks: [] }, y, ['ulps below or above the truth', 'tensors'], { bottom: [0.5, '0'] }), bars,
-    marks.map((k) => s('text', { class: 'tick', x: at(k) + width / 2, y: bottom + 13, 'text-anchor': 'middle' }, Math.abs(k) === ends ? `${label(k)}…` : label(k))),
+    marks.map((k) => s('text', { class: 'tick', x: at(k) + width / 2, y: bottom + 13, 'text-anchor': 'middle' }, barLabel(k))),
   ], h('p', { class: 'quiet' }, `${below} below, ${found.length - below - above} exact, ${above} above`));
 }
