@@ -17,7 +17,7 @@ from typing import Any
 from conformance import deviations
 from conformance.adapter import Description
 from conformance.bound import Accuracy, Promise
-from conformance.commands.common import select
+from conformance.commands.common import UsageError, select
 from conformance.deviations import DIRECTIONS, Comparison, Expectations
 from conformance.dialects import Dialect, named, resolved
 from conformance.function import Contract, adapt, load
@@ -133,6 +133,12 @@ class Question:
         if expectations is not None:
             deviations.refuse_unknown(expectations, ids, contract.operation)
         vectors = tuple(vector for vector in chosen if vector.case.dtype in contract.promises)
+        if not vectors:
+            there = ", ".join(dict.fromkeys(vector.case.dtype for vector in chosen))
+            raise UsageError(
+                f"nothing is asked: what is promised is {', '.join(contract.promises)}, and the chosen cases are of {there}; "
+                "name a dtype of theirs in dtypes or promises, or choose other cases"
+            )
         return Question(contract, vectors, dialect, expectations, not globs)
 
     def put(self, function: Callable[..., Any] | str, vectors: Sequence[Vector] | None = None) -> Report:

@@ -31,6 +31,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
+from conformance.adapter import backends
 from conformance.complaint import Complaint
 from conformance.judge import Verdict
 from conformance.runner import Result
@@ -102,7 +103,9 @@ class Comparison:
 
 
 def packaged(backend: str) -> Expectations | None:
-    """The expectations that come with the package, where there are any for the backend."""
+    """The expectations that come with the package, where there are any for the backend, which has any name that a user may write."""
+    if backend not in backends():
+        return None
     file = files("conformance") / "expected" / f"{backend}.toml"
     return parse(file.read_text(encoding="utf-8"), f"conformance/expected/{backend}.toml") if file.is_file() else None
 

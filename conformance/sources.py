@@ -11,6 +11,7 @@ module it is `ADAPTER`:
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
@@ -70,6 +71,12 @@ def find(name: str, options: Options = NONE) -> Source:
 def is_function(name: str) -> bool:
     """Whether it is written as package.module:function."""
     return ":" in name and not name.startswith(("exec:", "dir:"))
+
+
+def refuse_idle(names: Sequence[str], options: Options) -> None:
+    """Raise `Unusable` for options that are about functions only, where none of the backends is one."""
+    if not any(map(is_function, names)) and (options.promises or options.tensors != NONE.tensors):
+        raise Unusable("--promise and --tensors are about functions; name one as package.module:function, or leave them out")
 
 
 def command_of(name: str, options: Options = NONE) -> str:

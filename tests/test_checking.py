@@ -201,6 +201,12 @@ def test_known_deviations_are_expected_and_must_stay_needed(tmp_path: Path) -> N
         ({**KEYWORDS, "promises": {"float32": "Z"}}, ValueError, "'Z'"),
         ({**KEYWORDS, "tensors": "cupy"}, Unusable, "cupy"),
         ({**KEYWORDS, "cases": "nothing/*"}, UsageError, "no case is named 'nothing/*'"),
+        (
+            {**KEYWORDS, "cases": "*-float16"},
+            UsageError,
+            "nothing is asked: what is promised is float64, float32, and the chosen cases are of float16; name a dtype of theirs",
+        ),
+        ({**KEYWORDS, "dtypes": ["bfloat16"]}, UsageError, "promised is bfloat16, and the chosen cases are of float64, float32, float16;"),
         ({**KEYWORDS, "tier": "tiny"}, UsageError, "no tier is named 'tiny'; the tiers are smoke, core, full"),
         ({**KEYWORDS, "expect": "no_such_file.toml"}, ExpectedError, "no_such_file.toml"),
         ({**KEYWORDS, "dialect": "klingon"}, Exception, "'klingon' is no dialect"),

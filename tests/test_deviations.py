@@ -164,6 +164,12 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert packaged("no-such-backend") is None
 
 
+def test_a_name_of_a_program_is_no_name_of_a_file() -> None:
+    assert packaged("numpy") is not None
+    assert packaged(f"exec:python3 -c '{'x' * 300}'") is None
+    assert packaged("../expected/numpy") is None
+
+
 def test_a_draft_is_met_by_the_results_that_it_was_drafted_from() -> None:
     stems = [f"kl_div/edges/{name}" for name in "abcdef"]
     tensors = [("forward", "output"), ("backward", "p"), ("backward", "log_q")]

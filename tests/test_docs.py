@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass, field
 from html import unescape
 from html.parser import HTMLParser
@@ -39,6 +41,25 @@ def test_links_lead_somewhere_on_a_forge(path: Path) -> None:
     for file, anchor in links(path):
         assert file.exists(), f"{path.name} links to {file.name}, which isn't there"
         assert not anchor or anchor in anchors(file), f"{path.name} links to #{anchor}, which {file.name} doesn't have"
+
+
+def test_it_is_installed_from_where_it_is() -> None:
+    """By no name, before there is a release, and with extras that are declared."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    elsewhere = set()
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        for line in re.findall(r"pip install ([^`\n]+)", text):
+            for word in shlex.split(line):
+                name, _, address = word.partition(" @ ")
+                package, _, extras = name.removesuffix("]").partition("[")
+                if package in (".", "lossref"):
+                    assert package == "." or address == "git+https://github.com/OWNER/lossref", f"{path.name}: {word}"
+                    assert set(filter(None, extras.split(","))) <= declared.keys(), f"{path.name}: {word}"
+                if address:
+                    assert "placeholder" in text, f"{path.name} doesn't say what OWNER is"
+                    elsewhere.add(path.name)
+    assert elsewhere == {"pytest.md", "reports.md"}
 
 
 @dataclass

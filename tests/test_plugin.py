@@ -203,6 +203,10 @@ def test_a_backend_that_cannot_be_started_is_an_error_of_collection(session: Ses
         (["--lossref=numpy", "--lossref=scipy", "--lossref-expect=f.toml"], "--lossref-expect is about one backend, and 2 are named*"),
         (["--lossref=numpy", "--lossref-expect=f.toml"], "f.toml can't be read *"),
         (["--lossref=numpy", "--lossref-dialect=f"], "*dialect*"),
+        (["--lossref=numpy", "--lossref-promise=float16=N", "--collect-only"], "--promise and --tensors are about functions; name one *"),
+        (["--lossref=numpy", "--lossref-tensors=torch", "--collect-only"], "--promise and --tensors are about functions; name one *"),
+        (["--lossref-promise=float16=N"], "--lossref-promise is about a backend, and none is named; add --lossref=BACKEND, or *"),
+        (["--lossref-tier=core"], "--lossref-tier is about a backend, and none is named; add --lossref=BACKEND, or *"),
         (["--lossref=numpy", "--lossref-tier=all"], "*invalid choice: 'all'*"),
     ],
 )
@@ -294,6 +298,14 @@ def test_assert_conforms_shows_the_line_of_the_test(pytester: pytest.Pytester) -
         ("", "*takes the fixture lossref and doesn't say of which operation; mark it with @pytest.mark.lossref(operation=...)*"),
         ("@pytest.mark.lossref(operation='nll')", "*no operation is named 'nll'*"),
         ("@pytest.mark.lossref(operation='kl_div', dtypes=['float8'])", "*float8*"),
+        (
+            "@pytest.mark.lossref(operation='log_softmax', dtype='float32')",
+            "*::test_loss: the marker lossref takes no 'dtype' here; it takes operation, dtypes, promises, dialect, *, cases, expect",
+        ),
+        (
+            "@pytest.mark.lossref(operation='log_softmax', cases='*-float16')",
+            "*nothing is asked: what is promised is float64, float32, and the chosen cases are of float16; name a dtype *",
+        ),
     ],
 )
 def test_a_marker_must_say_what_exists(pytester: pytest.Pytester, mark: str, said: str) -> None:

@@ -29,3 +29,9 @@ def test_the_workflows_are_well_formed() -> None:
 
     there = [yaml.safe_load(text) for kind, text in BLOCK.findall(TEXT) if kind == "yaml"]
     assert [list(one)[-1] for one in there] == ["jobs", "shard"]
+    on_github, on_gitlab = there
+    for job in on_github["jobs"].values():
+        steps = [step.get("uses", step.get("run", "")) for step in job["steps"]]
+        assert steps[0].startswith("actions/setup-python@"), "what is judged is a library, in whoever's repository this is"
+        assert steps[1].startswith("pip install 'lossref")
+    assert on_gitlab["shard"]["script"][0].startswith("pip install 'lossref")

@@ -79,14 +79,13 @@ def run(given: argparse.Namespace) -> int:
     from conformance.report import jsonlines, terminal
     from conformance.report.inference import described
     from conformance.runner import Result, Run
-    from conformance.sources import Options, command_of, find, is_function
+    from conformance.sources import Options, command_of, find, refuse_idle
 
     earlier = outputs.check(given)
     backends = list(dict.fromkeys(given.backends))
-    if not any(map(is_function, backends)) and (given.promise or given.tensors != "numpy"):
-        raise UsageError("--promise and --tensors are about functions; name one as package.module:function, or leave them out")
     promises = tuple(given.promise or ())
     options = Options(given.dialect, given.operation, given.dtype, promises, given.tensors, given.device, given.validate, given.jobs)
+    refuse_idle(backends, options)
     sources = [find(name, options) for name in backends]
     _refuse_what_is_of_others(given, sources)
     if given.in_process:

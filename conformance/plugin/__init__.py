@@ -29,7 +29,7 @@ PLAN: pytest.StashKey[Plan] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options, which are those of `lossref run`."""
+    """The options, which are those of `lossref run`; one that isn't given is None or empty."""
     group = parser.getgroup(OWN, "lossref: the conformance of classification losses")
     group.addoption(
         "--lossref",
@@ -40,10 +40,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--lossref-operation", metavar="O", help="only this operation; of a function, what it is")
     group.addoption("--lossref-dtype", metavar="D", help="only this dtype")
-    group.addoption("--lossref-tier", choices=("smoke", "core", "full"), default="core", help="smoke, core or full (default core)")
+    group.addoption("--lossref-tier", choices=("smoke", "core", "full"), help="smoke, core or full (default core)")
     group.addoption("--lossref-expect", metavar="F", help="known deviations, instead of those that come with the package")
     group.addoption("--lossref-dialect", metavar="D", help="judge by this dialect: a name, or a file of your own")
-    group.addoption("--lossref-tensors", metavar="T", default="numpy", help="what functions get: numpy (default), torch or jax")
+    group.addoption("--lossref-tensors", metavar="T", help="what functions get: numpy (default), torch or jax")
     group.addoption(
         "--lossref-promise", metavar="P", action="append", default=[], help="what functions promise: DTYPE=CLASS,... (may be repeated)"
     )
@@ -56,6 +56,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.option.lossref:
         if ids:
             raise pytest.UsageError(f"{ids[0]} is the test of a vector, and no backend is named; add --lossref=BACKEND")
+        for name, value in vars(config.option).items():
+            if name.startswith(f"{OWN}_") and value:
+                option = f"--{name.replace('_', '-')}"
+                raise pytest.UsageError(f"{option} is about a backend, and none is named; add --{OWN}=BACKEND, or leave {option} out")
         return
     from conformance.plugin.plan import plan, register
 

@@ -7,6 +7,7 @@ def test_loss(lossref):
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,12 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
             f"{metafunc.definition.nodeid} takes the fixture {OWN} and doesn't say of which operation; "
             f"mark it with @pytest.mark.{OWN}(operation=...), and the other keywords of conformance.check as you like"
         )
+    keywords = inspect.signature(Question.of).parameters
+    for name in mark.kwargs:
+        if name not in keywords:
+            raise pytest.UsageError(
+                f"{metafunc.definition.nodeid}: the marker {OWN} takes no {name!r} here; it takes {', '.join(keywords)}"
+            )
     with usage():
         question = Question.of(**mark.kwargs)
     register(metafunc.config)

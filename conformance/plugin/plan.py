@@ -19,7 +19,7 @@ from conformance.deviations import Expectations
 from conformance.dialects import Dialect
 from conformance.link import Source
 from conformance.runner import Run
-from conformance.sources import Options, find
+from conformance.sources import NONE, Options, find, refuse_idle
 from conformance.spec import sections
 from conformance.vectors import Vector
 from refimpl.enclosure import FORMATS
@@ -88,9 +88,10 @@ def plan(options: argparse.Namespace, ids: Sequence[str]) -> Plan:
         options.lossref_operation,
         options.lossref_dtype,
         tuple(options.lossref_promise),
-        options.lossref_tensors,
+        options.lossref_tensors or NONE.tensors,
     )
     with usage():
+        refuse_idle(backends, asked)
         if asked.dtype is not None:
             known_dtype(asked.dtype)
         if asked.operation is not None:
@@ -99,7 +100,7 @@ def plan(options: argparse.Namespace, ids: Sequence[str]) -> Plan:
         return Plan(
             sources=tuple(find(name, asked) for name in backends),
             options=asked,
-            tier=options.lossref_tier,
+            tier=options.lossref_tier or "core",
             dialect=None if asked.dialect is None else dialects.named(asked.dialect),
             known={name: own or deviations.packaged(name) for name in backends},
             ids=tuple(ids),
