@@ -97,7 +97,7 @@ def acme(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_declared_backend_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "acme", "--case", "*/plain-*"]) == 0
     out, err = capsys.readouterr()
-    assert "acme (acme 1.5)" in out
+    assert "acme 1.5" in out
     assert "1 passed, 0 failed as expected, 0 failed unexpectedly, 1 unsupported" in out
     assert err == ""
     assert main(["run", "acme"]) == 1
@@ -168,7 +168,7 @@ def test_a_function_of_the_current_folder_is_judged(capsys: pytest.CaptureFixtur
     assert "1 passed, 0 failed as expected, 0 failed unexpectedly, 1 unsupported" in capsys.readouterr().out
     assert main([*FUNCTION, "--promise", "float64=B", "--dialect", "optax"]) == 1
     out = capsys.readouterr().out
-    assert "kernels_at_hand:log_softmax (numpy " in out
+    assert "kernels_at_hand:log_softmax" in out
     again = next(line.split("again")[1].strip() for line in out.splitlines() if "again" in line)
     options = "--operation log_softmax --promise float64=B --dialect optax --case log_softmax/edges/large-float64"
     assert again == f"lossref run kernels_at_hand:log_softmax {options}"
