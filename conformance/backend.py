@@ -16,6 +16,8 @@ from conformance.link import Refusal, Request, Source
 
 MOST = 10  # losses in a row of one operation in one mode, after which the rest of it isn't asked
 
+Key = tuple[str, str, str, str, str]  # a backend, a mode, the id of a case, a direction and a tensor
+
 
 @dataclass(frozen=True)
 class Result:
@@ -31,6 +33,12 @@ class Result:
     seconds: float
     finding: Finding
     number: int = 0
+
+    @property
+    def key(self) -> Key:
+        """What it is of, whichever run asked it."""
+        finding = self.finding
+        return self.backend, self.mode, finding.case, finding.direction, finding.output
 
 
 @dataclass(frozen=True)

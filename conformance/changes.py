@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
-from conformance.backend import Result
+from conformance.backend import Key, Result
 from conformance.bound import CLASSES, Accuracy
 from conformance.complaint import Complaint
 from conformance.finding import Verdict
@@ -22,8 +22,6 @@ SEVERITY = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.ERROR: 2, Verdict.TIMEOUT:
 JUDGED = (Verdict.PASS, Verdict.FAIL)  # an answer; without one nothing can vanish
 FACTOR = 2.0  # a ratio that doubled has lost a bit of its accuracy
 NOTABLE = 0.1  # of the bound: below that one rounding more or less, in sums of a few terms, is a factor of 2
-
-Key = tuple[str, str, str, str, str]
 
 
 class IncomparableError(Complaint):
@@ -121,11 +119,7 @@ def refuse_others(old: Record, new: Record) -> None:
 
 def _answered(record: Record, backends: Iterable[str]) -> dict[Key, Result]:
     named = set(backends)
-    return {
-        (result.backend, result.mode, result.finding.case, result.finding.direction, result.finding.output): result
-        for result in record.results
-        if result.backend in named and result.finding.verdict in ANSWERED
-    }
+    return {result.key: result for result in record.results if result.backend in named and result.finding.verdict in ANSWERED}
 
 
 def _severity(result: Result) -> int:

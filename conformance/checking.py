@@ -110,6 +110,7 @@ class Question:
     vectors: tuple[Vector, ...]
     dialect: str | Mapping[str, str] | None
     expectations: Expectations | None
+    ids: Collection[str]  # of all the cases of the operation
     whole: bool  # all of the tier, not single cases
 
     @staticmethod
@@ -139,7 +140,7 @@ class Question:
                 f"nothing is asked: what is promised is {', '.join(contract.promises)}, and the chosen cases are of {there}; "
                 "name a dtype of theirs in dtypes or promises, or choose other cases"
             )
-        return Question(contract, vectors, dialect, expectations, not globs)
+        return Question(contract, vectors, dialect, expectations, ids, not globs)
 
     def put(self, function: Callable[..., Any] | str, vectors: Sequence[Vector] | None = None) -> Report:
         """Ask a function, on all of the vectors or on some."""
@@ -148,7 +149,7 @@ class Question:
             results = tuple(run.results())
             about = run.descriptions[source.name]
         whole = self.whole and vectors is None
-        comparison = deviations.compare(results, self.expectations, about.versions, ids=() if whole else None)
+        comparison = deviations.compare(results, self.expectations, about.versions, ids=self.ids)
         return Report(about, results, comparison, unanswered(results, about) if whole else (), call)
 
 

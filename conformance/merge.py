@@ -11,14 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 
 from conformance.adapter import Description
-from conformance.backend import Result
+from conformance.backend import Key, Result
 from conformance.case import Vector
 from conformance.complaint import Complaint
 from conformance.deviations import Deviation, Expectations
 from conformance.record import Record, held
 
 Call = tuple[str, str]  # a mode and the id of a case
-Key = tuple[str, str, str, str, str]
 
 
 class MergeError(Complaint):
@@ -149,6 +148,5 @@ def _excuses(record: Record) -> dict[Key, Deviation | None]:
     found: dict[Key, Deviation | None] = {}
     for comparison in record.comparisons.values():
         for result, deviation in (*comparison.expected, *((result, None) for result in comparison.unexpected)):
-            finding = result.finding
-            found[result.backend, result.mode, finding.case, finding.direction, finding.output] = deviation
+            found[result.key] = deviation
     return found

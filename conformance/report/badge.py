@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from html import escape
 
+from conformance.deviations import DIRECTIONS
 from conformance.grade import together
 from conformance.record import Record
-from conformance.report.grades import DIRECTIONS, signs
+from conformance.report.grades import signs
 
 DIGITS = 8  # of the digest
 COLOURS = {"red": "#c5221f", "orange": "#b8500f", "yellow": "#8a6d00", "green": "#2a7d2e", "lightgrey": "#6b6b6b"}  # white is read on each

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conformance.backend import Result
+from conformance.deviations import DIRECTIONS
 from conformance.grade import Cell, Place, Standing, by_level, cells, standings, together
 from refimpl.enclosure import FORMATS
 from refimpl.operations import operations
@@ -17,7 +18,6 @@ KEY = (
     f"S/A 2: grade S forward, A backward{FOLDED}, 2 clauses broken. Grades, best first: R S A B N; "
     "x: none was kept; ?: no number; -: unsupported; *: composed of the library's functions"
 )
-DIRECTIONS = ("forward", "backward")
 NAMED = 12  # clauses that are named in a line
 GAP = 2  # columns between two of a table
 
@@ -101,7 +101,8 @@ def shown(both: Sequence[Cell | None]) -> Text:
     known = [cell for cell in both if cell is not None]
     if not any(cell.answered for cell in known):
         return Text("-", "dim")
-    text = Text(signs(both), "red" if "x" in signs(both) else "green")
+    letters = signs(both)
+    text = Text(letters, "red" if "x" in letters else "green")
     if any(cell.composed for cell in known):
         text.append("*", "dim")
     broken = {id for cell in known for id in cell.broken}

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
+from conformance.deviations import DIRECTIONS
 from conformance.grade import together
 from conformance.history import Entry, Listed
-from conformance.report.grades import DIRECTIONS, legend, shown
+from conformance.report.grades import legend, shown
 from refimpl.enclosure import FORMATS
 from refimpl.operations import operations
 

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
+from conformance.deviations import DIRECTIONS
 from conformance.grade import Cell, Place
 from conformance.record import Record
-from conformance.report.grades import DIRECTIONS, sign
+from conformance.report.grades import sign
 from conformance.report.html.addresses import link
 from conformance.report.html.failures import Failure
 from refimpl.enclosure import FORMATS
