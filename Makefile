@@ -1,4 +1,4 @@
-# make conformance   install, prove the golden vectors, judge torch, jax, scipy and numpy; fails on any surprise
+# make conformance   install, prove the golden vectors, judge torch, jax, scipy and numpy; fails on any surprise; report: build/results.html
 # make test          lint, type check, tests
 # make docs          make the site of docs/ in build/site; any warning fails
 # make links         ask every address that the docs link to whether it is there (needs a network)
@@ -35,7 +35,7 @@ conformance: .venv/conformance.stamp
 	$(BIN)/lossref vectors lint
 	$(BIN)/lossref generate --check
 	@mkdir -p $(dir $(RESULTS))
-	$(BIN)/lossref run $(BACKENDS) --tier full --jobs 2 --json $(RESULTS)
+	$(BIN)/lossref run $(BACKENDS) --tier full --jobs 2 --json $(RESULTS) --html $(RESULTS:.jsonl=.html)
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
