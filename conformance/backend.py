@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from conformance.adapter import Description
 from conformance.case import TIERS, Vector
 from conformance.dialects import Dialect
 from conformance.finding import Answer, Finding, Verdict
-from conformance.judge import UNDEFINED, judge, promised, unanswered
+from conformance.judge import UNDEFINED, defined, judge, promised, unanswered
 from conformance.link import Refusal, Request, Source
 
 MOST = 10  # losses in a row of one operation in one mode, after which the rest of it isn't asked
@@ -23,7 +23,8 @@ Key = tuple[str, str, str, str, str]  # a backend, a mode, the id of a case, a d
 class Result:
     """A finding of the judge with what the runner knows: who answered, in which mode, and how long one call took.
 
-    `number` is the place of the call among the backend's calls, in the order of modes and vectors, whoever answered first.
+    `number` is the place of the call among the backend's calls, in the order of modes and vectors, whoever answered first. `answer` is
+    what the finding was made from, where the backend waits for its questions; of thousands of answers nobody would have the memory.
     """
 
     backend: str
@@ -33,6 +34,7 @@ class Result:
     seconds: float
     finding: Finding
     number: int = 0
+    answer: Answer | None = field(default=None, repr=False, compare=False)
 
     @property
     def key(self) -> Key:
@@ -59,16 +61,15 @@ class Task:
 class Backend:
     """A source with its tasks and, once the first of its links has begun, its description.
 
-    `dialect` takes the place of the one that the backend declares. A task's results are returned once; the order in which tasks are
-    taken is that of modes and vectors; modes that are too costly for `tier` aren't asked. Of an operation that is lost `MOST` times
-    in a row in one mode, the rest isn't asked. `explain` has findings say which choices explain an answer. One that `waits` has no task
-    but those that are queued for it.
+    `vectors` are given before it begins. `dialect` takes the place of the one that the backend declares. A task's results are returned
+    once; the order in which tasks are taken is that of modes and vectors; modes that are too costly for `tier` aren't asked. Of an
+    operation that is lost `MOST` times in a row in one mode, the rest isn't asked. `explain` has findings say which choices explain an
+    answer. One that `waits` has no task but those that are queued for it.
     """
 
     def __init__(
         self,
         source: Source,
-        vectors: Sequence[Vector],
         dialect: Dialect | None = None,
         tier: str = TIERS[-1],
         explain: bool = False,
@@ -79,7 +80,7 @@ class Backend:
         self.description: Description | None = None
         self.tasks: deque[Task] = deque()
         self.waits = waits
-        self._vectors = vectors
+        self.vectors: Sequence[Vector] = ()
         self._dialect = dialect
         self._tier = tier
         self._explain = explain
@@ -95,7 +96,7 @@ class Backend:
 
     def calls(self) -> Iterator[Task]:
         """All that it can be asked of its vectors."""
-        calls = ((mode, vector) for mode in self.described.modes for vector in self._vectors if mode.asks(vector.case.id, self._tier))
+        calls = ((mode, vector) for mode in self.described.modes for vector in self.vectors if mode.asks(vector.case.id, self._tier))
         return (Task(number, vector, mode.name) for number, (mode, vector) in enumerate(calls))
 
     def queue(self, task: Task) -> list[Result]:
@@ -105,7 +106,7 @@ class Backend:
             return self.unanswered(task, Verdict.UNSUPPORTED, f"{self.name} has no {case.operation}")
         if self.described.promise(case.operation, case.dtype, task.mode) is None:
             return self.unanswered(task, Verdict.UNSUPPORTED, f"{self.name} documents no {case.dtype}")
-        if promised(task.vector, self._choices(task)) is None:
+        if not defined(task.vector, self._choices(task)):
             return self.unanswered(task, Verdict.UNSUPPORTED, UNDEFINED)
         if (task.mode, case.operation) in self._given_up:
             return self.unanswered(task, *self._given_up[task.mode, case.operation])
@@ -121,7 +122,8 @@ class Backend:
         promise = self.described.promise(case.operation, case.dtype, task.mode)
         assert promise is not None  # or it would not have been asked
         findings = judge(task.vector, reply, promise, self._choices(task), self._explain)
-        return [self._result(task, finding, reply.seconds) for finding in findings]
+        kept = reply if self.waits else None
+        return [replace(self._result(task, finding, reply.seconds), answer=kept) for finding in findings]
 
     def unanswered(self, task: Task, verdict: Verdict, why: str) -> list[Result]:
         """The results of a task that has no answer."""
@@ -145,8 +147,10 @@ class Backend:
 
     def spoils(self, task: Task) -> bool:
         """Whether a call may spoil those after it."""
+        if not self.described.fragile:
+            return False
         expectation = promised(task.vector, self._choices(task))
-        return self.described.fragile and expectation is not None and expectation.kind == "error"
+        return expectation is not None and expectation.kind == "error"
 
     def allowance(self, task: Task) -> float:
         """The seconds that the task's mode takes beyond a case's deadline."""

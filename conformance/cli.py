@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     into = top.add_subparsers(required=True, metavar="COMMAND")
     for module in pkgutil.iter_modules(commands.__path__):
-        if module.name not in ("common", "outputs"):
+        if module.name not in ("candidates", "common", "outputs"):
             importlib.import_module(f"conformance.commands.{module.name}").add(into)
     return top
 

@@ -53,6 +53,19 @@ def expect(case: Case, operation: Operation | None = None) -> Vector:
     return Vector(case, tuple(expectations.values()))
 
 
+def unproven(case: Case, choices: Mapping[str, str]) -> Expectation:
+    """What the kernels alone say under those choices: for a search, which proves what it finds.
+
+    Raises `NotPermitted` where a choice isn't defined for the call.
+    """
+    operation = find(case.operation)
+    answer = _evaluate(operation, case, choices)
+    if answer is None:
+        return _refused(operation, case, choices)
+    kept = {name: _keep(operation, case, name, tensor) for name, tensor in answer.items()}
+    return Expectation(choices, "value", kept.pop(""), kept)
+
+
 def _meanings(operation: Operation, case: Case) -> dict[Combination, Hashable]:
     """What each combination of the choices' values that the case permits comes to, that of the defaults first.
 
@@ -101,12 +114,8 @@ def _bytes(e: Enclosure) -> tuple[bytes, ...]:
 
 def _proven(operation: Operation, case: Case, choices: Mapping[str, str], named: Mapping[str, str], answer: Answer) -> Expectation:
     if answer is None:
-        shapes = {"": output_shape(operation, case.call)}
-        if case.cotangent is not None:
-            shapes |= {name: case.inputs[name].shape for name in operation.differentiable if name in case.inputs}
-        refused = {name: _refusal(operation, case, name, shape) for name, shape in shapes.items()}
         _prove_refusal(operation, case, choices)
-        return Expectation(named, "error", refused.pop(""), refused)
+        return _refused(operation, case, named)
     call = {**case.call, **choices}
 
     def witness(name: str) -> Witness:
@@ -125,6 +134,14 @@ def _proven(operation: Operation, case: Case, choices: Mapping[str, str], named:
 
 def _label(choices: Mapping[str, str]) -> str:
     return "".join(f", {name}={value}" for name, value in choices.items())
+
+
+def _refused(operation: Operation, case: Case, named: Mapping[str, str]) -> Expectation:
+    shapes = {"": output_shape(operation, case.call)}
+    if case.cotangent is not None:
+        shapes |= {name: case.inputs[name].shape for name in operation.differentiable if name in case.inputs}
+    refused = {name: _refusal(operation, case, name, shape) for name, shape in shapes.items()}
+    return Expectation(named, "error", refused.pop(""), refused)
 
 
 def _refusal(operation: Operation, case: Case, name: str, shape: tuple[int, ...]) -> Expected:

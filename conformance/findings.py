@@ -19,7 +19,7 @@ from conformance.literal import SMALL
 from conformance.report.message import clauses_text, message
 from conformance.runner import Result, Run
 from conformance.script import line, script, tensors_text
-from conformance.vectors import Vector
+from conformance.vectors import Vector, read
 from refimpl.enclosure import FORMATS
 
 LONG = 10000  # characters of a script that a page doesn't show
@@ -48,6 +48,13 @@ class Shown:
     defect: Defect
     deviation: Deviation
     result: Result
+
+
+def vectors_of(deviations: Sequence[Deviation]) -> list[Vector]:
+    """The golden vectors that these deviations name."""
+    operations = dict.fromkeys(case.partition("/")[0] for deviation in deviations for case in deviation.cases)
+    found = [vector for operation in operations for vector in read(operation=operation)]
+    return [vector for vector in found if any(deviation.names(vector.case.id) for deviation in deviations)]
 
 
 def defects(expectations: Expectations, vectors: Sequence[Vector]) -> list[Defect]:
@@ -80,7 +87,7 @@ def shown(defects: Sequence[Defect], results: Sequence[Result], source: str) -> 
     """Each defect with the first result that shows it; raises `DefectError` where none does."""
     found = []
     for defect in defects:
-        pairs = [(deviation, result) for result in results for deviation in defect.deviations if _shows(deviation, defect, result)]
+        pairs = [(deviation, result) for result in results for deviation in defect.deviations if shows(deviation, defect, result)]
         if not pairs:
             raise DefectError(
                 f"{source}: the defect {defect.title!r} doesn't show in {defect.vector.case.id}; "
@@ -90,7 +97,8 @@ def shown(defects: Sequence[Defect], results: Sequence[Result], source: str) -> 
     return found
 
 
-def _shows(deviation: Deviation, defect: Defect, result: Result) -> bool:
+def shows(deviation: Deviation, defect: Defect, result: Result) -> bool:
+    """Whether a result shows a defect, as one of its deviations says."""
     finding = result.finding
     of_case = finding.case == defect.vector.case.id and deviation.covers(result)
     return of_case and finding.verdict in FAILING and deviation.clause in finding.clauses

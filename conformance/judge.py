@@ -26,7 +26,7 @@ from refimpl.bounds import K
 from refimpl.enclosure import FORMATS, Enclosure, Float
 from refimpl.operations import operation
 
-__all__ = ["UNDEFINED", "Answer", "Finding", "Verdict", "judge", "promised", "unanswered"]
+__all__ = ["UNDEFINED", "Answer", "Finding", "Verdict", "defined", "judge", "promised", "unanswered"]
 
 UNDEFINED = "the dialect's choices are not defined for this call"
 NAMED = 4  # dialects that are named as those that define it as an answer does
@@ -105,6 +105,16 @@ def promised(vector: Vector, dialect: Mapping[str, str]) -> Expectation | None:
     There is none where a choice's value isn't defined for the call: smoothing over V - 2 classes without one for padding. Raises
     `ValueError` for a value that the operation doesn't have.
     """
+    position = _position(vector, dialect)
+    return None if position is None else vector.expectations[position]
+
+
+def defined(vector: Vector, dialect: Mapping[str, str]) -> bool:
+    """Whether there is one, for which it isn't read. Raises as `promised` does."""
+    return _position(vector, dialect) is not None
+
+
+def _position(vector: Vector, dialect: Mapping[str, str]) -> int | None:
     stated = {}
     for choice in operation(vector.case.operation).choices:
         stated[choice.name] = value = dialect.get(choice.name, choice.default)
@@ -112,10 +122,10 @@ def promised(vector: Vector, dialect: Mapping[str, str]) -> Expectation | None:
             raise ValueError(
                 f"{vector.case.id} permits no answer of the dialect {dict(dialect)}; {choice.name} is one of {list(choice.values)}"
             )
-    for position, choices in enumerate(vector.choices):
-        if all(stated.get(name) == value for name, value in choices.items()):
-            return vector.expectations[position]
-    return None
+    agreeing = (
+        position for position, choices in enumerate(vector.choices) if all(stated.get(name) == value for name, value in choices.items())
+    )
+    return next(agreeing, None)
 
 
 def unanswered(vector: Vector, verdict: Verdict, note: str, dialect: Mapping[str, str]) -> list[Finding]:

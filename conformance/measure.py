@@ -98,6 +98,7 @@ def _named(kept: Array | None) -> tuple[Accuracy, ...] | None:
     return None if kept is None else tuple(accuracy for accuracy, there in zip(CLASSES, kept.tolist(), strict=True) if there)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the bounds of a tensor may add up to more than float64 holds
 def _rest(question: Question, truth: Callable[[], Enclosure], actual: Array, named: Measure, target: Format) -> Measure:
     """What can be said of the elements that aren't named: their sum, or where there are infinities or nans, those.
 
@@ -115,7 +116,7 @@ def _rest(question: Question, truth: Callable[[], Enclosure], actual: Array, nam
     rounding = half_ulp(size, target)
     if flush:
         rounding += np.where(size < target.normal, target.normal, 0.0)
-    value, least, numbers = math.fsum(wide.tolist()), float(rounding.sum()), numbers_of_classes(question.promise, question.case)
+    value, least, numbers = _sum(wide), float(rounding.sum()), numbers_of_classes(question.promise, question.case)
     promised = CLASSES.index(question.promise.accuracy)
     some = _of_sum(value, total, numbers @ (terms_of_kept(question).sum(axis=0) * UNRAISED) + least, target, promised)
     kept = CLASSES if named.kept is None else named.kept
@@ -127,6 +128,15 @@ def _rest(question: Question, truth: Callable[[], Enclosure], actual: Array, nam
     found = _of_sum(value, total, errors + least, target, promised)
     spacings = float(spacing_at(total.hi, FORMATS["float64"]) / spacing_at(total.hi, target))
     return replace(found, ulps=found.ulps * spacings)
+
+
+def _sum(x: Float) -> float:
+    """The sum of finite numbers, rounded once; the largest number of its sign where it is beyond float64."""
+    try:
+        return math.fsum(x.tolist())
+    except OverflowError:  # perhaps on the way. Scaled, each loses less than 2^-1010, which is nothing beside what such numbers are allowed
+        largest, scaled = FORMATS["float64"].largest, math.fsum((x * 2.0**-64).tolist())
+        return math.ldexp(scaled, 64) if abs(scaled) <= largest * 2.0**-64 else math.copysign(largest, scaled)
 
 
 def _of_sum(value: float, total: Enclosure, allowed: Float, target: Format, promised: int) -> Measure:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import psutil
 
@@ -43,13 +43,14 @@ class Run:
 
     `jobs` workers run at a time; `timeout` in seconds takes the place of the cases' deadlines, `memory` in bytes of the ceiling,
     `dialect` of those that the backends declare. Modes that are too costly for `tier` aren't asked. `explain` has findings say which
-    choices explain an answer. A run that `waits` has no `results`: it makes the calls that `ask` is given, one at a time.
+    choices explain an answer. A run that `waits` has no `results`: it makes the calls that `ask` is given, one at a time. `vectors` may be
+    a function that reads them, which is called while the backends start.
     """
 
     def __init__(
         self,
         sources: Sequence[Source],
-        vectors: Sequence[Vector],
+        vectors: Sequence[Vector] | Callable[[], Sequence[Vector]],
         jobs: int = 1,
         timeout: float | None = None,
         dialect: Dialect | None = None,
@@ -58,8 +59,8 @@ class Run:
         explain: bool = False,
         waits: bool = False,
     ) -> None:
-        self._backends = [Backend(source, vectors, dialect, tier, explain, waits) for source in sources]
-        self._vectors = vectors
+        self._backends = [Backend(source, dialect, tier, explain, waits) for source in sources]
+        self._read = vectors
         self._tier = tier
         self._jobs = jobs
         self._timeout = timeout
@@ -74,6 +75,9 @@ class Run:
         self._scales.start()
         try:
             self._lanes += [self._lane(backend) for backend in self._backends]
+            self._vectors = self._read() if callable(self._read) else self._read
+            for backend in self._backends:
+                backend.vectors = self._vectors
             while starting := [lane for lane in self._lanes if not lane.begun]:
                 self._early += self._step(starting)
         except BaseException:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from conformance import spec, storage
+from conformance import candidate, spec, storage
 from conformance.case import FLAGS, GROUPS, Case, Expectation, Expected, Recipe, Vector, VectorError
 from conformance.cases import cases
 from conformance.expect import expect
@@ -55,7 +55,7 @@ def generate(operation: str | None = None, jobs: int | None = None) -> list[Vect
     Each is proven; raises `VectorError` for the first that can't be. `jobs` processes, by default one for each core.
     """
     wanted = list(operations()) if operation is None else [find(operation).name]
-    ordered = [case for name in wanted for case in cases(find(name))]
+    ordered = [case for name in wanted for case in cases(find(name), candidate.taken(name))]
     jobs = jobs or os.cpu_count() or 1
     if jobs == 1:
         return [expect(case) for case in ordered]
@@ -112,12 +112,20 @@ def _grouped(vectors: Iterable[Vector]) -> dict[tuple[str, str], list[Vector]]:
 
 def _known(folder: Path, written: set[str], afresh: bool) -> ledger.Ledger:
     """What the ledger has already of ids that the folder's will hold."""
-    own, other = folder / storage.LEDGER, installed() / storage.LEDGER
-    if own.is_file():
-        known = ledger.read(own.read_bytes())
+    other = installed() / storage.LEDGER
+    if (folder / storage.LEDGER).is_file():
+        known = history(folder)
         return {id: entry for id, entry in known.items() if not afresh or id.partition("/")[0] not in written}
     known = ledger.read(other.read_bytes()) if other.is_file() and not afresh else {}
     return {id: entry for id, entry in known.items() if id.partition("/")[0] in written}
+
+
+def history(folder: Path) -> ledger.Ledger:
+    """The ledger of a folder; raises `VectorError`."""
+    try:
+        return ledger.read((folder / storage.LEDGER).read_bytes())
+    except OSError as error:
+        raise VectorError(f"{storage.LEDGER}: can't be read from {folder} ({type(error).__name__}); {storage.REMEDY}") from error
 
 
 def read(folder: str | Path | None = None, operation: str | None = None) -> list[Vector]:

@@ -116,22 +116,46 @@ def _stored(errors: Float) -> Float:
 
 
 def form(shape: tuple[int, ...], **coefficients: Float | float) -> Float:
-    """The coefficients by the names of their terms, (*shape, K); those that aren't named are 0."""
-    result = np.zeros((*shape, K))
+    """The coefficients by the names of their terms, (*shape, K); those that aren't named are 0.
+
+    In memory the coefficients of one term lie together, and so they do in what is computed of forms.
+    """
+    result = np.zeros((K, *shape))
     for name, values in coefficients.items():
-        result[..., _PLACE[name]] = values
-    return result
+        result[_PLACE[name]] = values
+    return np.moveaxis(result, 0, -1)
+
+
+def in_turn(errors: Float, axis: int) -> Float:
+    """The sum of forms over an axis, one after the other, so that their order is the same wherever they are made."""
+    return np.ascontiguousarray(errors).sum(axis=axis)
 
 
 def times(factor: Float, terms: Float) -> Float:
     """A form for each element, each multiplied with a number that isn't negative; one with 0 is 0, whatever it holds."""
     with np.errstate(all="ignore"):
-        return np.where(factor[..., None] == 0.0, 0.0, factor[..., None] * terms)
+        return without(factor == 0.0, factor[..., None] * terms)
+
+
+def plus(terms: Float, **coefficients: Float | float) -> Float:
+    """A form, to whose coefficients these are added in place."""
+    for name, values in coefficients.items():
+        terms[..., _PLACE[name]] += values
+    return terms
+
+
+def without(some: NDArray[np.bool_], terms: Float) -> Float:
+    """A form, of which some elements become 0 in place."""
+    if some.any():
+        np.copyto(terms, 0.0, where=some[..., None])
+    return terms
 
 
 def stated(terms: Float) -> Float:
     """A form as it is published: finite throughout, with a unit of `ANYTHING` where nothing smaller can be said."""
     beyond = ~(terms < ANYTHING)  # a nan is not less
+    if not beyond.any():
+        return terms
     result = np.where(beyond, ANYTHING, terms)
     result[..., _PLACE["unit"]] = np.where(beyond.any(axis=-1), ANYTHING, result[..., _PLACE["unit"]])
     return result
@@ -196,19 +220,18 @@ class LogSoftmax:
         """The error of each log-probability; 0 for a masked class. `whole` leaves out what class S saves."""
         with np.errstate(all="ignore"):
             lp = np.abs(self.value)
-            own = form(lp.shape, unit=self.gap + lp, store=lp, lse=self.shift + np.abs(self.logits))
-            error = own + (self.whole if whole else self.shared)
-        return np.where(np.isneginf(self.logits)[..., None], 0.0, error)
+            error = form(lp.shape) + (self.whole if whole else self.shared)
+            plus(error, unit=self.gap + lp, store=lp, lse=self.shift + np.abs(self.logits))
+        return without(np.isneginf(self.logits), error)
 
     def relative(self) -> Float:
         """The relative error of each probability; 0 where that is 0."""
         with np.errstate(all="ignore"):
             lp = np.abs(self.value)
             offset = LSE_ORDER * (self.shift + np.abs(self.logits))
-            own = form(lp.shape, unit=self.lse + 3.0, exp=1.0, gap=self.gap, lse=offset)
-            relative = own + self.whole
+            relative = plus(form(lp.shape) + self.whole, unit=self.lse + 3.0, exp=1.0, gap=self.gap, lse=offset)
             relative[..., _PLACE["store"]] = _stored(relative[..., _PLACE["store"]] + lp + 2.0)
-        return np.where(self.masked[..., None], 0.0, relative)
+        return without(self.masked, relative)
 
 
 def over_classes(values: Float, errors: Float) -> Float:
@@ -218,7 +241,7 @@ def over_classes(values: Float, errors: Float) -> Float:
     several = np.count_nonzero(values, axis=-1) > 1
     own = form(size.shape, classes=np.where(several, size, 0.0), store=size, tiny=1.0)
     with np.errstate(all="ignore"):
-        return np.asarray(np.where(np.isfinite(values)[..., None], errors, 0.0).sum(axis=-2) + own)
+        return np.asarray(in_turn(np.where(np.isfinite(values)[..., None], errors, 0.0), -2) + own)
 
 
 def reduced(values: Float, errors: Float, divisor: float | None, weighted: bool = False, stores: bool = False) -> Float:
@@ -230,7 +253,7 @@ def reduced(values: Float, errors: Float, divisor: float | None, weighted: bool 
     with np.errstate(all="ignore"):
         size = float(size_of(values).sum())
         added, extra = size if several else 0.0, size if weighted else 0.0
-        total = np.where(np.isfinite(values)[..., None], errors, 0.0).reshape(-1, K).sum(axis=0)
+        total = in_turn(np.where(np.isfinite(values)[..., None], errors, 0.0).reshape(-1, K), 0)
         if divisor is None:
             return np.asarray(total + form((), rows=added, tiny=1.0))
         if not divisor > 0.0:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from refimpl import ball, portable, rational, reduce
 from refimpl.ball import Ball
-from refimpl.bounds import Float, form, stated
+from refimpl.bounds import Float, form, plus, stated, without
 from refimpl.enclosure import Enclosure, format_of
 from refimpl.operation import InvalidInput, cotangent_of, real, same_shape
 from refimpl.pointwise import INF, NAN, shift_of, slope_parts, term_parts
@@ -236,7 +236,7 @@ def ratio_terms(rows: Rows, cotangent: Any) -> Float:
         value, inverse = g * np.abs(p / q), 1.0 / np.abs(q)
         flushed = np.where(subnormal(rows.inputs["p"]), g * inverse, 0.0)
         error = form(value.shape, unit=3.0 * value, store=3.0 * value, tiny=1.0 + g + inverse + flushed)
-    return stated(np.where((g == 0.0)[..., None], 0.0, error))
+    return stated(without(g == 0.0, error))
 
 
 def slope_error(p: NDArray[Any], log_q: Float, log_target: bool, one: float) -> tuple[Float, Float, Float]:
@@ -261,5 +261,5 @@ def slope_error(p: NDArray[Any], log_q: Float, log_target: bool, one: float) -> 
             mass, finite = wide, finite & (wide > 0.0) & (wide < INF)
             error = form(parts.shape, log=logs, store=logs)
         both = 2.0 * (parts + value)
-        error = error + form(parts.shape, unit=both, store=both, tiny=parts + 2.0)
-    return np.where(finite, mass, 0.0), np.where(finite, value, 0.0), np.where(finite[..., None], error, 0.0)
+        plus(error, unit=both, store=both, tiny=parts + 2.0)
+    return np.where(finite, mass, 0.0), np.where(finite, value, 0.0), without(~finite, error)

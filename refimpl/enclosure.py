@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import ml_dtypes
@@ -54,22 +55,22 @@ class Format:
     emax: int
     dtype: np.dtype[Any]
 
-    @property
+    @cached_property
     def unit(self) -> float:
         """The unit roundoff, half the spacing of the numbers in [1, 2)."""
         return 2.0**-self.precision
 
-    @property
+    @cached_property
     def tiny(self) -> float:
         """The smallest subnormal number."""
         return 2.0 ** (self.emin - self.precision + 1)
 
-    @property
+    @cached_property
     def normal(self) -> float:
         """The smallest normal number."""
         return 2.0**self.emin
 
-    @property
+    @cached_property
     def largest(self) -> float:
         """The largest finite number."""
         return (2.0 - 2.0 ** (1 - self.precision)) * 2.0**self.emax

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from refimpl import bounds, portable
-from refimpl.bounds import Float, LogSoftmax, form, times
+from refimpl.bounds import Float, LogSoftmax, form, plus, times, without
 from refimpl.family import Setting, coefficients
 
 
@@ -32,9 +32,9 @@ def terms_vjp(s: Setting, cotangent: Float) -> Float:
     what it multiplies).
     """
     lp = LogSoftmax.of(s.rows().astype(np.float64))
-    _, c, error = coefficients(s)
+    _, c, c_error = coefficients(s)
     mass = c.sum(axis=1, keepdims=True)
-    mass_error = error.sum(axis=1, keepdims=True)
+    mass_error = c_error.sum(axis=1, keepdims=True)
     plain = _plain(s)
     f, f_unit, f_rows = np.broadcast_to(np.abs(cotangent).reshape(-1, 1), (s.kept.size, 1)), 0.0, 0.0
     with np.errstate(all="ignore"):
@@ -43,16 +43,15 @@ def terms_vjp(s: Setting, cotangent: Float) -> Float:
         p, several = lp.probability, np.count_nonzero(c, axis=1, keepdims=True) > 1
         first = p * mass
         parts, value = first + c, np.abs(first - c)
-        own = form(
-            parts.shape,
-            unit=p * mass_error + error + (0.0 if plain else 2.0) * parts + (2.0 + f_unit) * value,
+        error = plus(
+            times(first, lp.relative()),
+            unit=p * mass_error + c_error + (0.0 if plain else 2.0) * parts + (2.0 + f_unit) * value,
             classes=np.where(several, first, 0.0),
             rows=f_rows * value,
             store=first + parts + value,
         )
-        result = times(f * np.ones_like(parts), times(first, lp.relative()) + own)
-        result += form(parts.shape, tiny=4.0 + 2.0 * f * mass + parts + mass)
-    result = np.where((s.kept[:, None] & (f * np.ones_like(parts) != 0.0))[..., None], result, 0.0)
+        result = plus(times(f * np.ones_like(parts), error), tiny=4.0 + 2.0 * f * mass + parts + mass)
+    without(~s.kept[:, None] | (f == 0.0), result)
     moved = [n for axis, n in enumerate(s.logits.shape) if axis != s.axis]
     return bounds.stated(np.moveaxis(result.reshape((*moved, s.classes, bounds.K)), -2, s.axis))
 
@@ -79,7 +78,7 @@ def _rows(s: Setting) -> tuple[Float, Float]:
         main = np.where(held, c * size, 0.0).sum(axis=1)
         slope = np.where(held, c_error * size, 0.0).sum(axis=1)
         entropy = np.zeros_like(main)
-        errors = np.einsum("rv,rvk->rk", c, np.where(held[..., None], lp.error(), 0.0))
+        errors = np.einsum("rv,rvk->rk", c, np.ascontiguousarray(np.where(held[..., None], lp.error(), 0.0)))
         if s.entropy:
             logs = np.where(held, np.abs(portable.log(t)), 0.0)
             entropy = (c * logs).sum(axis=1)

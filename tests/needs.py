@@ -14,9 +14,9 @@ def library(name: str) -> None:
         pytest.skip(f"{name} isn't installed; make backends installs every library that has an adapter")
 
 
-def program(name: str, package: str) -> str:
-    """The path of that program; skip without it."""
-    path = shutil.which(name)
+def program(name: str, package: str, folder: str = "") -> str:
+    """The path of that program, which may be in a folder too; skip without it."""
+    path = shutil.which(name) or shutil.which(name, path=folder)
     if path is None:
         pytest.skip(f"no {name} is here; install {package}")
     return path

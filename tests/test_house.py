@@ -50,7 +50,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("conformance.spec", "conformance.page", "conformance.schema"),
     ("conformance.case",),
     ("conformance.layouts",),
-    ("conformance.cases", "conformance.expect", "conformance.storage", "conformance.vectors"),
+    (
+        "conformance.cases",
+        "conformance.expect",
+        "conformance.storage",
+        "conformance.candidate",
+        "conformance.vectors",
+        "conformance.accept",
+    ),
     ("conformance.metric", "conformance.texts", "conformance.summation", "conformance.bound", "conformance.conduct"),
     ("conformance.finding",),
     ("conformance.measure", "conformance.statistics"),
@@ -72,6 +79,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("conformance.record",),
     ("conformance.changes", "conformance.merge"),
     ("conformance.store", "conformance.history"),
+    ("conformance.campaign",),
     ("conformance.report",),
     ("conformance.script",),
     ("conformance.findings", "conformance.report.html"),
@@ -79,6 +87,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("conformance.commands.common",),
     ("conformance.checking",),
     ("conformance.plugin", "conformance.strategies"),
+    ("conformance.search",),
     ("conformance.commands",),
     ("conformance.cli",),
     ("conformance",),
@@ -108,7 +117,13 @@ FRAMEWORKS = {
     "paddle": {"paddle"},
     "tinygrad": {"tinygrad"},
 }
-TOOLS = {"pytest": "conformance.plugin", "hypothesis": "conformance.strategies"}  # each only where its users are served
+EXECUTORS = "conformance.campaign.executors"
+TOOLS = {  # each only where its users are served
+    "pytest": ("conformance.plugin",),
+    "hypothesis": ("conformance.strategies", "conformance.search"),
+    "distributed": (EXECUTORS,),
+    "mpi4py": (EXECUTORS,),
+}
 HOMES = ("conformance.adapters", "conformance.bench.peers", "conformance.export", "conformance.rivals")
 
 MACHINE = re.compile(rb"(?<![\w.~-])/(?:work|root|home|Users|opt)/[\w.]|(?<![\w.])\.\./shared\b")
@@ -200,7 +215,7 @@ def test_only_what_a_package_may_lean_on(module: str) -> None:
     if package == "refimpl" and module not in COMPILING:
         allowed -= COMPILERS
     allowed |= {name for name, files in FRAMEWORKS.items() if module in {f"{home}.{file}" for home in HOMES for file in files}}
-    allowed |= {name for name, home in TOOLS.items() if module == home or module.startswith(f"{home}.")}
+    allowed |= {name for name, homes in TOOLS.items() if any(f"{module}.".startswith(f"{home}.") for home in homes)}
     assert foreign <= allowed, f"{module} imports {sorted(foreign - allowed)}"
     if package == "refimpl":
         assert not any(name.startswith(("conformance", "vectors")) for name in imports(module))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -81,3 +82,25 @@ def test_the_named_elements_settle_no_sum_that_is_farther_off_than_they_are() ->
     assert measure(question, actual).of_all
     actual[1:] = 1.0
     assert not measure(question, actual).of_all
+
+
+def test_a_sum_beyond_float64_fails() -> None:
+    (v,) = (v for v in vectors.read(operation="kl_div") if v.case.id == "kl_div/random/mean-V1000-float64")
+    zero, terms = np.zeros(1), form((1000,), unit=1.0)
+    total = Enclosure(np.zeros((), np.uint8), np.array(0.0), np.array(0.0), np.array(0.0))
+    expected = Expected((1000,), np.array([0]), Enclosure(np.zeros(1, np.uint8), zero, zero, zero), total, terms[:1])
+    question = Question(v.case, expected, Promise("A", "float64"), lambda: terms, lambda: pytest.fail("no element is infinite"))
+    for largest in (1e308, -1e308):
+        actual = np.full(1000, largest)
+        actual[0] = 0.0
+        found = measure(question, actual)
+        assert found.of_all
+        assert found.ratio > 2.0**40
+        assert found.kept == ()
+
+
+def test_a_sum_of_both_signs_may_overflow_on_its_way() -> None:
+    large = 1.7e308
+    assert measure_module._sum(np.array([large, large, -large, -large, 1.0])) == 1.0
+    assert measure_module._sum(np.array([large, large, -large, 3.0])) == large
+    assert measure_module._sum(np.array([-large, -large])) == -sys.float_info.max

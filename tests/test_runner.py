@@ -21,7 +21,7 @@ from test_hostile import children
 
 from conformance.adapter import Mode
 from conformance.backend import MOST
-from conformance.case import Case, Vector
+from conformance.case import Case, Expectation, Unread, Vector, VectorError
 from conformance.expect import expect
 from conformance.finding import Answer, Verdict
 from conformance.lane import Lane, deadline
@@ -32,7 +32,7 @@ from conformance.links.process import WorkerSource, module_source
 from conformance.links.program import ProgramSource
 from conformance.runner import SHARE, BackendError, Result, Run, ceiling
 from conformance.sources import Options, UnknownBackend, find
-from refimpl.jit import threads
+from refimpl import jit
 
 HONEST = hostile.vector(hostile.honest)
 
@@ -63,6 +63,44 @@ def test_a_mode_that_is_too_costly_for_the_tier_is_not_asked() -> None:
             assert [result.mode for result in running.results()] == asked
     assert replace(DESCRIPTION, modes=modes).idle("core") == ("compiled",)
     assert replace(DESCRIPTION, modes=modes).idle("full") == ()
+
+
+def test_vectors_are_read_while_the_backends_start() -> None:
+    script = Script()
+
+    def read() -> list[Vector]:
+        assert script.asked == [[]], "a link is open, and nothing was asked"
+        return [vector(0), vector(1)]
+
+    with Run([script], read) as running:
+        assert running.total == 2
+        assert verdicts(list(running.results())) == [PASS, PASS]
+
+
+def test_backends_end_where_the_vectors_cannot_be_read() -> None:
+    script = Script()
+    with pytest.raises(VectorError, match="damaged"), Run([script], lambda: unreadable("damaged")):
+        pytest.fail("there is nothing to run")
+    assert script.ended == ["killed"]
+
+
+def unreadable(why: str) -> list[Vector]:
+    raise VectorError(why)
+
+
+def test_an_expectation_is_read_when_an_answer_is_judged() -> None:
+    read: list[int] = []
+
+    def expectation(position: int) -> Expectation:
+        read.append(position)
+        return vector(0).expectations[position]
+
+    unread = replace(vector(0), expectations=Unread(vector(0).choices, expectation))
+    with Run([Script()], [unread]) as running:
+        assert running.total == 1
+        assert not read
+        assert verdicts(list(running.results())) == [PASS]
+    assert read == [0]
 
 
 def test_a_run_that_waits_makes_the_calls_that_it_is_given() -> None:
@@ -217,9 +255,12 @@ def test_jobs_are_workers_and_a_backend_with_much_to_do_gets_several() -> None:
 
 
 @pytest.mark.parametrize(
-    ("jobs", "own", "share"), [(1, None, None), (2, None, max(1, threads() // 2)), (4 * threads(), None, 1), (2, "7", 7)]
+    ("jobs", "there", "own", "share"), [(1, 2, None, 1), (1, 8, None, 7), (2, 9, None, 4), (4, 2, None, 1), (1, 1, None, 1), (2, 8, "7", 7)]
 )
-def test_workers_share_the_processors(jobs: int, own: str | None, share: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_share_the_processors_that_the_judge_leaves(
+    jobs: int, there: int, own: str | None, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jit, "threads", lambda: there)
     for name in THREADS:
         monkeypatch.delenv(name, raising=False)
         if own is not None:
@@ -228,7 +269,7 @@ def test_workers_share_the_processors(jobs: int, own: str | None, share: int | N
     program = f"import os; print([os.environ.get(name) for name in {THREADS}], flush=True)"
     child = Child([sys.executable, "-c", program], lambda stream: stream.readline().decode().strip(), awake.set, jobs)
     assert awake.wait(30.0)
-    assert child.take() == str([None if share is None else str(share)] * len(THREADS))
+    assert child.take() == str([str(share)] * len(THREADS))
     child.kill()
 
 

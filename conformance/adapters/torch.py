@@ -25,14 +25,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch._dynamo
 import torch.nn.functional as F  # noqa: N812  (its usual name)
 from torch import Tensor
 
 from conformance.adapter import Adapter, Array, Arrays, Idiom, Mode, Unsupported, differentiable, installed
 from conformance.bound import SEQUENTIAL, Promise, Summation
-
-torch._dynamo.config.recompile_limit = 100  # all that it compiles here counts as one function, and the ninth would be evaluated eagerly
 
 
 def entropy(p: Tensor) -> Tensor:
@@ -92,7 +89,12 @@ OPERATIONS: Mapping[str, Callable[..., Tensor]] = {
 def function(operation: str, mode: str, parameters: tuple[tuple[str, Any], ...]) -> Callable[..., Tensor]:
     """The operation with its parameters fixed, one for each set of them, so that what was compiled is found again."""
     fixed = partial(OPERATIONS[operation], **dict(parameters))
-    return torch.compile(fixed, dynamic=True, fullgraph=True) if mode == "compile" else fixed
+    if mode != "compile":
+        return fixed
+    from torch._dynamo import config  # as long to import as torch itself
+
+    config.recompile_limit = 100  # all that it compiles here counts as one function, and the ninth would be evaluated eagerly
+    return torch.compile(fixed, dynamic=True, fullgraph=True)
 
 
 def call(

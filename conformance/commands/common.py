@@ -38,6 +38,11 @@ def seconds(text: str) -> float:
     return _positive(text, "time", "seconds")
 
 
+def minutes(text: str) -> float:
+    """An argument that is a time, in seconds."""
+    return 60 * _positive(text, "time", "minutes")
+
+
 def gibibytes(text: str) -> float:
     """An argument that is a size of memory, in bytes."""
     return 2**30 * _positive(text, "size", "GiB")

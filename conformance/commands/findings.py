@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from conformance.commands.common import Commands, UsageError, say
 from conformance.complaint import FINE
-
-if TYPE_CHECKING:
-    from conformance.deviations import Deviation
-    from conformance.vectors import Vector
 
 MAKER = "lossref findings"
 
@@ -35,7 +29,7 @@ def findings(given: argparse.Namespace) -> int:
     """Run the command; the exit status."""
     from conformance import deviations
     from conformance.adapter import backends as known
-    from conformance.findings import ask, defects, section, shown
+    from conformance.findings import ask, defects, section, shown, vectors_of
     from conformance.page import filled
     from conformance.sources import find
 
@@ -50,7 +44,7 @@ def findings(given: argparse.Namespace) -> int:
             if given.backends:
                 raise UsageError(f"the known deviations of {name} name no defect; leave {name} out, or name one there")
             continue
-        chosen = defects(expectations, _vectors(named))
+        chosen = defects(expectations, vectors_of(named))
         about, results = ask(source, chosen)
         sections[about.name] = section(source, about, shown(chosen, results, expectations.source))
     if given.write is None:
@@ -64,13 +58,3 @@ def findings(given: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(f"{given.write}: {error}") from error
     return FINE
-
-
-def _vectors(named: Iterable[Deviation]) -> list[Vector]:
-    """The vectors that these deviations name."""
-    from conformance.vectors import read
-
-    named = list(named)
-    operations = dict.fromkeys(case.partition("/")[0] for deviation in named for case in deviation.cases)
-    found = [vector for operation in operations for vector in read(operation=operation)]
-    return [vector for vector in found if any(deviation.names(vector.case.id) for deviation in named)]

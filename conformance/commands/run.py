@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance.commands import outputs
+from conformance.commands import candidates, outputs
 from conformance.commands.common import Commands, UsageError, count, gibibytes, say, seconds, select, shard, writable
 from conformance.complaint import FINE, SHORT, UNABLE
 
 if TYPE_CHECKING:
     from conformance.link import Source
     from conformance.store import Keeper
+    from conformance.vectors import Vector
 
 
 def add(commands: Commands) -> None:
@@ -33,6 +34,9 @@ def add(commands: Commands) -> None:
     command.add_argument("--case", metavar="GLOB", action="append", help="only the cases that match (may be repeated)")
     command.add_argument(
         "--tier", choices=("smoke", "core", "full"), help="smoke: seconds; core: a minute; full: all (default: core; full with --case)"
+    )
+    command.add_argument(
+        "--candidate", metavar="FILE", type=Path, action="append", help="ask what a candidate asks instead (may be repeated)"
     )
     command.add_argument("--shard", metavar="I/N", type=shard, default=(1, 1), help="only every Nth of these cases, from the Ith on")
     command.add_argument("--json", metavar="F", type=Path, help="write the results as JSON lines")
@@ -91,16 +95,23 @@ def run(given: argparse.Namespace) -> int:
     if given.in_process:
         sources = [HereSource(source.name, source.load) for source in sources if isinstance(source, WorkerSource)]
     dialect = None if given.dialect is None else dialects.named(given.dialect)
+    if given.candidate is not None:
+        return candidates.ask(given, sources, options, dialect)
     for option, path in (("--expect", given.expect), ("--write-expect", given.write_expect)):
         if path is not None and len(backends) > 1:
             raise UsageError(f"{option} is about one backend, and {len(backends)} are named; run each on its own")
     tier = given.tier or ("core" if given.case is None else "full")  # whoever names a case is to get it
-    chosen, ids = select(given.operation, given.dtype, given.case, tier)
     index, count = given.shard
-    chosen = chosen[index - 1 :: count]
     known = {name: deviations.packaged(name) if given.expect is None else deviations.read(given.expect) for name in backends}
-    for expectations in filter(None, known.values()):
-        deviations.refuse_unknown(expectations, ids, given.operation)
+    ids: set[str] = set()  # of all cases of the operation
+
+    def chosen() -> list[Vector]:
+        found, there = select(given.operation, given.dtype, given.case, tier)
+        for expectations in filter(None, known.values()):
+            deviations.refuse_unknown(expectations, there, given.operation)
+        ids.update(there)
+        return found[index - 1 :: count]
+
     for path in filter(None, (given.json, given.write_expect)):
         writable(path)
     keeper = None if given.store is None else _keeper(given.store)

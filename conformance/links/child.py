@@ -5,7 +5,8 @@ message stays in the reading thread, and of what it writes to standard error onl
 the terminal's Ctrl-C doesn't reach. A shell beside it (`GUARD`) ends its process group when the parent ends, however that happens.
 
 All that it starts carries a mark in its environment, by which also what has left its process group is found and ended. Programs that run
-at the same time get an equal share of the processors, for libraries that would otherwise start a thread for each and wait for one another.
+at the same time get an equal share of the processors but one, which is the parent's: libraries would otherwise start a thread for each,
+and where one of these has to wait for its processor, the others wait for it at full speed.
 """
 
 from __future__ import annotations
@@ -189,8 +190,8 @@ class Child:
 
 
 def _share(jobs: int) -> dict[str, str]:
-    """The settings that leave the others their processors; none for one that is alone."""
-    return {} if jobs == 1 else dict.fromkeys(THREADS, str(max(1, jit.threads() // jobs)))
+    """The settings that leave the others, and the parent, their processors."""
+    return dict.fromkeys(THREADS, str(max(1, (jit.threads() - 1) // jobs)))
 
 
 def _signal(number: int) -> str:

@@ -238,5 +238,4 @@ def _number(x: float | None, digits: int = 6) -> float | str | None:
     return float(f"{x:.{digits}g}") if math.isfinite(x) else str(float(x))
 
 
-def _text(document: Mapping[str, Any]) -> str:
-    return json.dumps(document, ensure_ascii=False, allow_nan=False)
+_text = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode

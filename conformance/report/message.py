@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from pathlib import Path
 
 from conformance.judge import Finding, Verdict
 from conformance.spec import Level, sections
@@ -40,6 +41,11 @@ def message(finding: Finding, backend: str, version: str, mode: str, again: str 
 def command_line(command: str, case: str) -> str:
     """The line that asks one case again; `command` is a source's."""
     return f"lossref run {command} --case {case}"
+
+
+def candidate_line(command: str, path: Path) -> str:
+    """The line that asks a candidate again."""
+    return f"lossref run {command} --candidate {shlex.quote(str(path))}"
 
 
 def clauses_text(finding: Finding) -> str:

@@ -27,18 +27,16 @@ DTYPES = {"int64": np.dtype(np.int64)} | {name: found.dtype for name, found in F
 def decode(operation: str, group: str, index: bytes, data: bytes, whole: bool = True) -> list[Vector]:
     """The vectors of one operation and group from its two files; raises `VectorError` for anything that is not as described.
 
-    Unless it is to be read as a `whole`, the expectations of a vector are read, and refused, when they are first used.
+    Unless it is to be read as a `whole`, what its seal vouches for, the schema and the canonical bytes, isn't looked at again, and the
+    expectations of a vector are read, and refused, when they are first used.
     """
     name = f"{operation}/{group}.json"
-    found = checked("index", name, parse(name, index))
+    found = parse(name, index)
+    if whole:
+        _check_form(name, checked("index", name, found), index)
     for field, value in {"group": group, "operation": operation}.items():
         if found[field] != value:
             raise wrong(name, field, f"it is {found[field]!r}, not {value!r}")
-    lines = [(line(one["parameters"]), [line(entry) for entry in one["vectors"]]) for one in found["sets"]]
-    if page({field: value for field, value in found.items() if field != "sets"}, lines) != index:
-        raise wrong(name, "", "its bytes aren't the canonical ones of what it holds")
-    if len({parameters for parameters, _ in lines}) != len(lines):
-        raise wrong(name, "sets", "two have the same parameters")
     reader = _Reader(name, f"{operation}/{group}.safetensors", data)
     vectors = [
         reader.vector(entry, one["parameters"], f"sets[{outer}].vectors[{inner}]")
@@ -49,6 +47,30 @@ def decode(operation: str, group: str, index: bytes, data: bytes, whole: bool = 
     if whole:
         reader.finish_tensors(vectors)
     return vectors
+
+
+def _check_form(name: str, found: Mapping[str, Any], index: bytes) -> None:
+    """Raise `VectorError` unless these are the canonical bytes of what they hold, each set of parameters once."""
+    lines = [(line(one["parameters"]), [line(entry) for entry in one["vectors"]]) for one in found["sets"]]
+    if page({field: value for field, value in found.items() if field != "sets"}, lines) != index:
+        raise wrong(name, "", "its bytes aren't the canonical ones of what it holds")
+    if len({parameters for parameters, _ in lines}) != len(lines):
+        raise wrong(name, "sets", "two have the same parameters")
+
+
+def decode_alone(name: str, document: Mapping[str, Any], data: bytes) -> Vector:
+    """The vector in a file of its own: `operation`, `parameters`, `case` and `expectations` of a document, each as in an index.
+
+    The document is of the right form, `data` the safetensors file. Raises `VectorError`, naming the file `name` and the field.
+    """
+    reader = _Reader(name, f"{name}, tensors", data)
+    operation, entry, given = document["operation"], document["case"], document["expectations"]
+    if not entry["id"].startswith(f"{operation}/") or not entry["id"].endswith(f"-{entry['dtype']}"):
+        raise wrong(name, "case.id", f"{entry['id']!r} isn't one of this operation and dtype")
+    case = reader.case(operation, entry, document["parameters"], "case")
+    vector = Vector(case, [reader.expectation(one, f"expectations[{position}]") for position, one in enumerate(given)])
+    reader.finish_tensors([vector])
+    return vector
 
 
 class _Reader:
@@ -77,9 +99,19 @@ class _Reader:
             raise wrong(self.file, f"tensor {min(unused)}", "it belongs to no vector")
 
     def vector(self, entry: dict[str, Any], parameters: dict[str, Any], path: str) -> Vector:
-        prefix, dtype = self.name.removesuffix(".json") + "/", entry["dtype"]
-        if not entry["id"].startswith(prefix) or not entry["id"].endswith(f"-{dtype}"):
+        prefix = self.name.removesuffix(".json") + "/"
+        if not entry["id"].startswith(prefix) or not entry["id"].endswith(f"-{entry['dtype']}"):
             raise wrong(self.name, f"{path}.id", f"{entry['id']!r} isn't one of this file and dtype")
+        expectations = entry["expectations"]
+
+        def expectation(position: int) -> Expectation:
+            return self.expectation(expectations[position], f"{path}.expectations[{position}]")
+
+        case = self.case(self.name.partition("/")[0], entry, parameters, path)
+        return Vector(case, Unread([one["choices"] for one in expectations], expectation))
+
+    def case(self, operation: str, entry: dict[str, Any], parameters: dict[str, Any], path: str) -> Case:
+        dtype = entry["dtype"]
         for field in ("flags", "layouts", "source", "supersedes"):
             if field in entry and not entry[field]:
                 raise wrong(self.name, f"{path}.{field}", "it is empty, and would be left out")
@@ -88,15 +120,9 @@ class _Reader:
         cotangent = arrays.pop("cotangent", None)
         if isinstance(cotangent, Recipe):
             cotangent = made(cotangent, self.name, f"{path}.arrays.cotangent.recipe")
-
-        expectations = entry["expectations"]
-
-        def expectation(position: int) -> Expectation:
-            return self.expectation(expectations[position], f"{path}.expectations[{position}]")
-
         case = Case(
             id=entry["id"],
-            operation=self.name.partition("/")[0],
+            operation=operation,
             dtype=dtype,
             inputs=Inputs(arrays, self.name, f"{path}.arrays"),
             parameters=parameters,
@@ -112,7 +138,7 @@ class _Reader:
         )
         if not case.layouts.keys() <= arrays.keys() | ({"cotangent"} if cotangent is not None else set()):
             raise wrong(self.name, f"{path}.layouts", "it names an array that isn't there")
-        return Vector(case, Unread([one["choices"] for one in expectations], expectation))
+        return case
 
     def array(self, entry: dict[str, Any], dtype: str, path: str) -> Array | Recipe:
         if entry["dtype"] not in (dtype, "int64"):

@@ -24,5 +24,11 @@ def checked(kind: str, name: str, value: Any) -> Any:
 
 @cache
 def _check_of(kind: str) -> Check:
-    schema = json.loads((FOLDER / f"{kind}.json").read_text(encoding="utf-8"))
+    schema = definition(kind)
     return compiled(schema, schema.get("$defs", {}))
+
+
+def definition(kind: str) -> dict[str, Any]:
+    """The schema itself."""
+    found: dict[str, Any] = json.loads((FOLDER / f"{kind}.json").read_text(encoding="utf-8"))
+    return found

@@ -46,12 +46,20 @@ def _notes(vectors: Sequence[Vector]) -> dict[str, str]:
 
 
 def _vector(vector: Vector, tensors: Tensors) -> dict[str, Any]:
-    case = vector.case
+    return case_entry(vector.case, tensors) | {"expectations": expectation_entries(vector, tensors)}
+
+
+def expectation_entries(vector: Vector, tensors: Tensors) -> list[dict[str, Any]]:
+    """What a vector's `expectations` are in JSON; what is large is added to the tensors."""
+    return [_expectation(vector.case.id, expectation, tensors) for expectation in vector.expectations]
+
+
+def case_entry(case: Case, tensors: Tensors) -> dict[str, Any]:
+    """What a vector is in JSON but for its expectations; what is large is added to the tensors."""
     return {
         "arrays": _arrays(case, tensors),
         "clauses": list(case.clauses),
         "dtype": case.dtype,
-        "expectations": [_expectation(case.id, expectation, tensors) for expectation in vector.expectations],
         "id": case.id,
         "since": case.since,
         "tier": case.tier,

@@ -33,7 +33,7 @@ import numpy as np
 
 from refimpl import ball, divergence, pointwise
 from refimpl.ball import Ball
-from refimpl.bounds import Float, form, over_classes, stated
+from refimpl.bounds import Float, form, over_classes, stated, without
 from refimpl.divergence import Loss, Rows
 from refimpl.enclosure import Enclosure
 from refimpl.operation import Clause, Example, Operation, Real, Variation, cotangent_of
@@ -105,7 +105,7 @@ def terms_vjp(*, cotangent: Any, p: Any, q: Any) -> dict[str, Float]:
     y, g = rows.q.reshape(rows.shape), np.abs(cotangent_of(cotangent, rows.shape[:-1]))[..., None]
     size = g * divergence.log_size(y)
     error = form(size.shape, log=size, unit=size, store=2.0 * size, tiny=1.0 + g)
-    return {"p": stated(np.where((g == 0.0)[..., None], 0.0, error)), "q": divergence.ratio_terms(rows, cotangent)}
+    return {"p": stated(without(g == 0.0, error)), "q": divergence.ratio_terms(rows, cotangent)}
 
 
 CLAUSES = (

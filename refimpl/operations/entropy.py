@@ -32,7 +32,7 @@ from flint import arb
 
 from refimpl import ball, divergence, pointwise, portable
 from refimpl.ball import Ball
-from refimpl.bounds import Float, form, over_classes, stated
+from refimpl.bounds import Float, form, over_classes, stated, without
 from refimpl.divergence import Loss, Rows
 from refimpl.enclosure import Enclosure
 from refimpl.operation import Clause, Example, Operation, Real, Variation, cotangent_of
@@ -101,7 +101,7 @@ def terms_vjp(*, cotangent: Any, p: Any) -> dict[str, Float]:
     with np.errstate(all="ignore"):
         plain = 2.0 * log + 3.0 + 2.0 * np.abs(portable.log(x) + 1.0)
         error = form(x.shape, log=g * log, unit=g * plain, store=g * plain, tiny=3.0 + g + 1.0 / np.abs(x))
-    return {"p": stated(np.where((g == 0.0)[..., None], 0.0, error))}
+    return {"p": stated(without(g == 0.0, error))}
 
 
 CLAUSES = (

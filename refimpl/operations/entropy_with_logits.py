@@ -43,7 +43,7 @@ from flint import arb
 
 from refimpl import ball, rational, reduce
 from refimpl.ball import Ball
-from refimpl.bounds import Float, LogSoftmax, form, over_classes, stated, times
+from refimpl.bounds import Float, LogSoftmax, form, in_turn, over_classes, plus, stated, times, without
 from refimpl.doubledouble import ADD, DIV, MUL, TINY, U2, add, add_float, add_positive, div, mul
 from refimpl.elementary import EXP, log1p
 from refimpl.enclosure import Enclosure
@@ -204,8 +204,8 @@ def _errors(lp: LogSoftmax, whole: bool = False) -> tuple[Float, Float]:
     with np.errstate(all="ignore"):
         log = np.where(lp.masked, 0.0, np.abs(lp.value))
         size = lp.probability * log
-        own = form(size.shape, unit=2.0 * size, store=size, tiny=np.where(np.isneginf(lp.logits), 0.0, 1.0 + lp.within_reach))
-        return size, times(size, lp.relative()) + times(lp.probability, lp.error(whole)) + own
+        error = times(size, lp.relative()) + times(lp.probability, lp.error(whole))
+        return size, plus(error, unit=2.0 * size, store=size, tiny=np.where(np.isneginf(lp.logits), 0.0, 1.0 + lp.within_reach))
 
 
 def terms_vjp(*, logits: Any, cotangent: Any) -> dict[str, Float]:
@@ -222,13 +222,13 @@ def terms_vjp(*, logits: Any, cotangent: Any) -> dict[str, Float]:
     with np.errstate(all="ignore"):
         entropy = terms.sum(axis=-1, keepdims=True)
         relative = lp.relative()
-        sums = (errors + times(lp.probability, relative)).sum(axis=-2, keepdims=True) + form(entropy.shape, classes=entropy + 2.0)
+        sums = in_turn(errors + times(lp.probability, relative), -2)[..., None, :] + form(entropy.shape, classes=entropy + 2.0)
         size = np.where(lp.masked, 0.0, np.abs(lp.value)) + entropy + 2.0
-        own = times(size, relative) + form(x.shape, unit=6.0 * size, store=2.0 * size)
+        own = plus(times(size, relative), unit=6.0 * size, store=2.0 * size)
         error = times(g * lp.probability, own + lp.error(whole=True) + sums)
         lost = lp.within_reach + entropy + 2.0
-        result = error + form(x.shape, tiny=4.0 + (1.0 + g) * lost + 4.0 * g * (1.0 + entropy))
-    return {"logits": stated(np.where((g == 0.0)[..., None], 0.0, result))}
+        plus(error, tiny=4.0 + (1.0 + g) * lost + 4.0 * g * (1.0 + entropy))
+    return {"logits": stated(without(g == 0.0, error))}
 
 
 X2 = [[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]]

@@ -44,7 +44,7 @@ from numpy.typing import NDArray
 
 from refimpl import ball, portable, reduce
 from refimpl.ball import Ball
-from refimpl.bounds import Float, form, reduced, stated, times
+from refimpl.bounds import Float, form, plus, reduced, stated, times, without
 from refimpl.choices import MEAN_OVER
 from refimpl.divergence import (
     largest,
@@ -218,7 +218,7 @@ def terms(**arguments: Any) -> Float:
     with np.errstate(all="ignore"):
         term = mass * value
         lost = np.where(mass > 0.0, 3.0, 0.0) + (value if call.log_target else np.where(subnormal(call.p), value, 0.0))
-        error = times(mass, error) + form(term.shape, tiny=lost)
+        error = plus(times(mass, error), tiny=lost)
     if call.reduction == "none":
         return stated(error)
     return stated(reduced(term, error, call.count, stores=True))
@@ -238,14 +238,13 @@ def terms_vjp(*, cotangent: Any, **arguments: Any) -> dict[str, Float]:
         whole = portable.exp(p) if call.log_target else np.where(p > 0.0, p, 0.0)
         size, flushed = f * whole, np.where(subnormal(call.p), f, 0.0)
         d_log_q = form(p.shape, unit=4.0 * size, store=3.0 * size, tiny=2.0 + f + whole + flushed)
-        d_p = times(f, error) + form(p.shape, unit=4.0 * f * value, store=4.0 * f * value, tiny=2.0 + f + value)
+        d_p = plus(times(f, error), unit=4.0 * f * value, store=4.0 * f * value, tiny=2.0 + f + value)
         if call.log_target:
-            d_log_q += form(p.shape, exp=size, gap=size * np.abs(p), store=size)
-            d_p = times(mass, d_p) + form(p.shape, tiny=2.0 + (1.0 + f) * value)
+            plus(d_log_q, exp=size, gap=size * np.abs(p), store=size)
+            d_p = plus(times(mass, d_p), tiny=2.0 + (1.0 + f) * value)
         else:
-            d_p += form(p.shape, tiny=1.0 / np.abs(p))
-    none = (f == 0.0)[..., None]
-    return {"log_q": stated(np.where(none, 0.0, d_log_q)), "p": stated(np.where(none, 0.0, d_p))}
+            plus(d_p, tiny=1.0 / np.abs(p))
+    return {"log_q": stated(without(f == 0.0, d_log_q)), "p": stated(without(f == 0.0, d_p))}
 
 
 EIGHTHS = [[[0.25, 0.75], [0.5, 0.5], [0.125, 0.875]], [[1.0, 0.0], [0.375, 0.625], [0.75, 0.25]]]

@@ -35,7 +35,7 @@ from flint import arb
 
 from refimpl import ball, divergence, pointwise, portable
 from refimpl.ball import Ball
-from refimpl.bounds import Float, form, over_classes, stated, times
+from refimpl.bounds import Float, form, over_classes, plus, stated, times, without
 from refimpl.divergence import Loss, Rows
 from refimpl.enclosure import Enclosure
 from refimpl.operation import Clause, Example, Operation, Real, Variation, cotangent_of
@@ -118,7 +118,7 @@ def terms(*, p: Any, q: Any) -> Float:
         term = mass * size
         both = mass * (divergence.log_size(x) + divergence.log_size(y)) + 2.0 * term
         lost = np.where(mass > 0.0, 2.0, 0.0) + np.where(divergence.subnormal(rows.inputs["p"]), size, 0.0)
-        error = times(mass, log_error) + form(x.shape, unit=both, store=both, tiny=lost)
+        error = plus(times(mass, log_error), unit=both, store=both, tiny=lost)
         return stated(over_classes(term, error))
 
 
@@ -135,8 +135,8 @@ def terms_vjp(*, cotangent: Any, p: Any, q: Any) -> dict[str, Float]:
     with np.errstate(all="ignore"):
         both = g * (2.0 * (divergence.log_size(x) + divergence.log_size(y) + 1.0) + 3.0 * (size + 1.0))
         error = times(g * np.ones_like(x), log_error)
-        error += form(x.shape, unit=both, store=both, tiny=3.0 + g + 1.0 / np.abs(x))
-    return {"p": stated(np.where((g == 0.0)[..., None], 0.0, error)), "q": divergence.ratio_terms(rows, cotangent)}
+        plus(error, unit=both, store=both, tiny=3.0 + g + 1.0 / np.abs(x))
+    return {"p": stated(without(g == 0.0, error)), "q": divergence.ratio_terms(rows, cotangent)}
 
 
 NEAR_32 = [0.30000001192092896, 0.30000004172325134]  # float32 neighbours

@@ -40,7 +40,7 @@ from flint import arb
 
 from refimpl import ball, rational, reduce
 from refimpl.ball import Ball
-from refimpl.bounds import Float, LogSoftmax, form, stated, times
+from refimpl.bounds import Float, LogSoftmax, plus, stated, times
 from refimpl.doubledouble import ADD, DIV, MUL, TINY, U2, add, add_float, add_positive, div, mul
 from refimpl.elementary import EXP, LOG1P, log1p
 from refimpl.enclosure import Enclosure
@@ -211,7 +211,7 @@ def _gradient(row: Float, g: Float) -> Callable[[float, float, int], Ball]:
 def terms(*, logits: Any) -> Float:
     """The error of lp_v as `LogSoftmax` derives it, and what an underflow adds."""
     x = classes_last("logits", logits).astype(np.float64)
-    return stated(LogSoftmax.of(x).error() + form(x.shape, tiny=4.0))
+    return stated(plus(LogSoftmax.of(x).error(), tiny=4.0))
 
 
 def terms_vjp(*, logits: Any, cotangent: Any) -> dict[str, Float]:
@@ -224,8 +224,13 @@ def terms_vjp(*, logits: Any, cotangent: Any) -> dict[str, Float]:
     with np.errstate(all="ignore"):
         product = lp.probability * np.abs(total)
         value = np.abs(g - lp.probability * total)
-        own = form(x.shape, unit=product + value, store=2.0 * product, classes=np.where(several, lp.probability * size, 0.0))
-        result = times(product, lp.relative()) + own + form(x.shape, tiny=4.0 + 2.0 * np.abs(total))
+        result = plus(
+            times(product, lp.relative()),
+            unit=product + value,
+            store=2.0 * product,
+            classes=np.where(several, lp.probability * size, 0.0),
+            tiny=4.0 + 2.0 * np.abs(total),
+        )
     return {"logits": stated(result)}
 
 
