@@ -42,10 +42,12 @@ def accept(paths: Sequence[Path], folder: Path, name: str = "", clauses: Sequenc
             raise CandidateError(
                 f"{path}: {f'no clause is named {unknown[0]}' if unknown else 'it names no clause'}; name one with --clause"
             )
-        if _entries(expect(given.vector.case)) != _entries(given.vector):
+        proven = expect(given.vector.case)
+        if _entries(proven) != _entries(given.vector):
             raise CandidateError(f"{path}: field expectations: they aren't those that both witnesses prove; {candidate.REMEDY}")
         known[digest] = case.id
-        new[case.id] = expect(case), given.origin
+        # The indices that are kept of a large tensor follow from the id.
+        new[case.id] = replace(proven, case=case) if case.id == proven.case.id else expect(case), given.origin
     added = [vector for vector, _ in new.values()]
     operations = dict.fromkeys(vector.case.operation for vector in added)
     vectors.write([vector for operation in operations for vector in _with(folder, operation, added)], folder)

@@ -287,6 +287,12 @@ def test_a_candidate_is_shown_and_asked(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["run", "numpy", "--candidate", str(written(tmp_path / "right.json", ROW)), "--in-process"]) == 0
 
 
+def test_two_candidates_of_one_id_are_not_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (str(written(tmp_path / f"{name}.json", ROW)) for name in ("first", "second"))
+    assert main(["run", "numpy", "--candidate", first, "--candidate", second, "--in-process"]) == 2
+    assert f"{second} and {first} are both entropy/regression/" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [

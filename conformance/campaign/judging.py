@@ -26,6 +26,7 @@ from conformance.bound import Promise, half_ulp, numbers, with_rounding
 from conformance.campaign.space import Array, Campaign
 from conformance.campaign.tally import Count, Outcome, Place, Tally, Worst
 from conformance.conduct import Conduct, without_subnormals
+from conformance.measure import flat
 from conformance.metric import distance, magnitude
 from refimpl.bounds import K
 from refimpl.enclosure import FORMATS, Enclosure, Float, Format, Kind
@@ -119,7 +120,7 @@ class Rule:
         return np.broadcast_to(of(parts, axis=-1, keepdims=True), parts.shape).reshape(found.shape)
 
     def _against(self, inputs: Inputs, actual: Array) -> tuple[Float, Float]:
-        truth, target = _flat(self.truth(inputs)), _format(actual)
+        truth, target = flat(self.truth(inputs)), _format(actual)
         errors = (self.terms(inputs) * self.numbers).sum(axis=-1).reshape(-1)
         bound = with_rounding(errors, truth, target, self.promise.flush)
         ratio, ulps = distance(actual.reshape(-1), truth, bound, target)
@@ -134,12 +135,12 @@ def by_half_ulps(rule: Rule, inputs: Inputs, actual: Array) -> Limits:
 
     Infinities that answer numbers beyond their format are right, and there may be many: the metric would see that in rationals.
     """
-    truth, target, flat = _flat(rule.truth(inputs)), _format(actual), actual.reshape(-1)
-    ratio, ulps = np.zeros(flat.shape), np.zeros(flat.shape)
-    beyond = (truth.kind == Kind.FINITE) & (np.abs(truth.hi) > 2.0 * 2.0**target.emax) & (flat == np.copysign(np.inf, truth.hi))
+    truth, target, answers = flat(rule.truth(inputs)), _format(actual), actual.reshape(-1)
+    ratio, ulps = np.zeros(answers.shape), np.zeros(answers.shape)
+    beyond = (truth.kind == Kind.FINITE) & (np.abs(truth.hi) > 2.0 * 2.0**target.emax) & (answers == np.copysign(np.inf, truth.hi))
     rest = ~beyond
     open_ = Enclosure(truth.kind[rest], truth.hi[rest], truth.lo[rest], truth.radius[rest])
-    ratio[rest], ulps[rest] = distance(flat[rest], open_, half_ulp(magnitude(open_), target) * BELOW, target)
+    ratio[rest], ulps[rest] = distance(answers[rest], open_, half_ulp(magnitude(open_), target) * BELOW, target)
     outside, undefined = ((truth.kind == kind).reshape(actual.shape) for kind in (Kind.NAN, Kind.UNDEFINED))
     return Limits(ratio.reshape(actual.shape), ulps.reshape(actual.shape), outside, undefined if undefined.any() else None)
 
@@ -163,20 +164,20 @@ def judged(rule: Rule, screen: Screen, inputs: Inputs, actual: Array, first: int
 
     def worst(values: Float, before: Worst | None) -> Worst | None:
         """The largest finite value and its first place, where it is larger than before: evaluated where limits leave it open."""
-        flat, least, step = values.reshape(-1), -1.0 if before is None else before.value, 1
+        each, least, step = values.reshape(-1), -1.0 if before is None else before.value, 1
         while True:
-            higher = np.flatnonzero((flat > least) & (flat < np.inf))
+            higher = np.flatnonzero((each > least) & (each < np.inf))
             settled = known[higher // columns]
-            top = flat[higher[settled]].max(initial=least)
-            left = higher[~settled & (flat[higher] >= top)]
+            top = each[higher[settled]].max(initial=least)
+            left = higher[~settled & (each[higher] >= top)]
             if not left.size:
                 break
             if top == least:  # something to compare the others with first
-                left, step = left[np.argsort(-flat[left], kind="stable")[:step]], 16 * step
+                left, step = left[np.argsort(-each[left], kind="stable")[:step]], 16 * step
             settle(left)
         if top == least:
             return None
-        row, column = divmod(int(np.flatnonzero(flat == top)[0]), columns)
+        row, column = divmod(int(np.flatnonzero(each == top)[0]), columns)
         return Worst(float(top), Place(first + row, column))
 
     settle(np.flatnonzero(~(ratio <= 1.0)))
@@ -211,10 +212,6 @@ def _columns(parts: list[Enclosure]) -> Enclosure:
     of = [[array.reshape(rows, -1) for array in (e.kind, e.hi, e.lo, e.radius)] for e in parts]
     kind, hi, lo, radius = (np.concatenate(arrays, axis=1) for arrays in zip(*of, strict=True))
     return Enclosure(kind, hi, lo, radius)
-
-
-def _flat(e: Enclosure) -> Enclosure:
-    return Enclosure(e.kind.reshape(-1), e.hi.reshape(-1), e.lo.reshape(-1), e.radius.reshape(-1))
 
 
 def _format(actual: Array) -> Format:

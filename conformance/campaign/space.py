@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 
 from conformance.case import Case, exactly
 from conformance.complaint import Complaint
+from conformance.deviations import DIRECTIONS
 from refimpl.enclosure import FORMATS
 from refimpl.operation import Index, IndexOrReal, Real
 from refimpl.operations import operation
 
 BLOCK = 1 << 16  # points that are one call, and one term of the digest
 MOST = 1 << 62  # points that are numbered; more are out of anyone's reach
-DIRECTIONS = ("forward", "backward")
 
 Array = NDArray[Any]
 

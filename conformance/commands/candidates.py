@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance.commands import outputs
@@ -11,6 +12,7 @@ from conformance.commands.common import UsageError, say
 from conformance.complaint import FINE, SHORT
 
 if TYPE_CHECKING:
+    from conformance.case import Vector
     from conformance.dialects import Dialect
     from conformance.link import Source
     from conformance.sources import Options
@@ -28,12 +30,14 @@ def ask(given: argparse.Namespace, sources: Sequence[Source], options: Options, 
     from conformance.sources import command_of
 
     _refuse_what_is_of_golden_vectors(given)
-    files = {}
+    files: dict[str, tuple[Path, Vector]] = {}
     for path in given.candidate:
         vector = candidate.read(path).vector
         for option, wanted, own in (("--operation", given.operation, vector.case.operation), ("--dtype", given.dtype, vector.case.dtype)):
             if wanted not in (None, own):
                 raise UsageError(f"{path} is of {own}; leave out {option} {wanted}, or the file")
+        if vector.case.id in files:
+            raise UsageError(f"{path} and {files[vector.case.id][0]} are both {vector.case.id}; ask one of them")
         files[vector.case.id] = path, vector
     with Run(sources, [vector for _, vector in files.values()], given.jobs, given.timeout, dialect, given.memory) as run:
         about = run.descriptions

@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--against", metavar="OTHER", help="ask another backend the same, and look for where the two part")
     command.add_argument("--operation", metavar="O", action="append", help="only this operation (may be repeated)")
     command.add_argument("--dtype", metavar="D", action="append", help="only this dtype (may be repeated)")
-    command.add_argument("--mode", metavar="M", help="the mode to ask (default: the backend's first)")
+    command.add_argument("--mode", metavar="M", help="the mode to ask (default: for each dtype the first that a run asks)")
     command.add_argument("--minutes", metavar="M", type=minutes, default=600.0, help="how long to search (default 10)")
     command.add_argument("--out", metavar="DIR", type=Path, help="where findings are kept, and found again (default: build/search/BACKEND)")
     command.add_argument("--seed", metavar="N", type=int, default=0, help="another seed draws other calls (default 0)")

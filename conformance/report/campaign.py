@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from conformance.campaign.journal import Journal, Shard
-from conformance.campaign.space import BLOCK, DIRECTIONS, SPACES, Campaign
+from conformance.campaign.space import BLOCK, SPACES, Campaign
 from conformance.campaign.tally import FAILURES, Outcome, Place, Tally
+from conformance.deviations import DIRECTIONS
 from conformance.finding import Finding
 from conformance.report.message import figure, message
 from refimpl.enclosure import FORMATS

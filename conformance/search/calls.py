@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from conformance import strategies
 from conformance.case import Array, Case, output_shape, rounded
+from conformance.search.subject import LIKE
 from refimpl.operations import operation
 
 LARGE = 2**17  # elements of the largest array: a pair of classes in as many rows as float16 counts to
@@ -22,7 +23,6 @@ FAR = 3  # rows that are laid out gigabytes apart
 COTANGENTS = (1.0, 0.0, -1.0, 2.0, 0.5, 1.375, -0.75, 1024.0)  # few bits: that their products are rounded tells nothing of a gradient
 PATTERNS = tuple(st.lists(st.sampled_from(COTANGENTS), min_size=1, max_size=most) for most in (1, 2, 3))
 OFTEN = st.sampled_from((False,) * 4 + (True,))
-NAME = "search/drawn"  # between the operation and the dtype
 
 
 @st.composite
@@ -36,7 +36,7 @@ def cases(draw: st.DrawFn, /, name: str, dtype: str) -> Case:
     pattern = draw(PATTERNS[min(len(PATTERNS), max(1, math.prod(shape))) - 1])
     cotangent = rounded(np.resize(np.array(pattern), shape), dtype)
     layouts = _layouts(draw, {**inputs, "cotangent": cotangent}) if draw(OFTEN) else {}
-    return Case(f"{name}/{NAME}-{dtype}", name, dtype, inputs, parameters, cotangent, (), layouts=layouts)
+    return Case(f"{name}/{LIKE}-{dtype}", name, dtype, inputs, parameters, cotangent, (), layouts=layouts)
 
 
 @cache

@@ -9,12 +9,10 @@ from conformance.bound import sizes
 from conformance.case import Case
 from conformance.deviations import FAILING
 from conformance.finding import Verdict
-from conformance.search.look import Look
+from conformance.search.look import Look, Tensor
 from conformance.search.subject import Cell
 from refimpl.operation import Number
 from refimpl.operations import operation
-
-Tensor = tuple[str, str, str, str]  # an operation, a dtype, a direction and a tensor
 
 
 @dataclass

@@ -16,11 +16,9 @@ from conformance.bound import allowed
 from conformance.case import Array, Case, Expected, Vector
 from conformance.finding import Finding
 from conformance.runner import Result
-from conformance.search.look import Look, failures
+from conformance.search.look import Look, Tensor, failures
 from conformance.search.subject import Subject
 from refimpl.enclosure import Enclosure, Float
-
-Tensor = tuple[str, str, str, str]  # an operation, a dtype, a direction and a tensor
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from conformance.runner import Result
 from conformance.search.cause import Cause, cause
 from conformance.search.subject import Subject
 
+Tensor = tuple[str, str, str, str]  # an operation, a dtype, a direction and a tensor
 Whose = tuple[str, Cause]  # a backend, and what is wrong with it
 
 

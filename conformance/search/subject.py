@@ -10,6 +10,7 @@ import numpy as np
 from conformance.adapter import Description, Unusable
 from conformance.backend import MOST
 from conformance.bound import Promise
+from conformance.candidate import GROUP
 from conformance.case import TIERS, Case, Expectation, Vector
 from conformance.dialects import Dialect
 from conformance.expect import unproven
@@ -21,7 +22,7 @@ from refimpl.operation import NotPermitted
 from refimpl.operations import operation, operations
 
 LOST = (Verdict.CRASH, Verdict.TIMEOUT)
-LIKE = "regression/found"  # between the operation and the dtype: what candidates are named, so that a mode asks them too
+LIKE = f"{GROUP}/found"  # between the operation and the dtype: what is drawn is named as candidates are, which a mode asks too
 TIMEOUT = 20.0  # seconds that a call may take, whatever its size
 
 HOSTILE = np.errstate(all="ignore")  # there are infinities among the inputs, and bounds that add up to more than float64 holds
